@@ -1,0 +1,51 @@
+"""Opens whatever cell set lies under a data root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datasets.errors import DatasetError
+from datasets.folders import read_folders
+from datasets.samples import MANIFEST_NAME, SampleSet, read_manifest
+from datasets.sources.wbc_bundle import read_wbc_bundle
+from datasets.taxonomy import WBC_CLASSES, LabelPercent
+
+
+def open_cells(
+    root: Path,
+    label_percent: LabelPercent,
+    *,
+    use_masks: bool = True,
+    check_counts: bool = False,
+    skip_unreadable: bool = False,
+) -> SampleSet:
+    """Return the cell set under `root`.
+
+    It is, in this order: a set that ``prepare_wbc.py`` wrote (``manifest.csv``), the course bundle
+    (``WBC_100``), or one folder of images a class.
+
+    Raises:
+        DatasetError: There is none of them, a class is missing from a split, or a
+            group is in two.
+    """
+    if (root / MANIFEST_NAME).is_file():
+        cells = read_manifest(root)
+    elif (root / "WBC_100").is_dir():
+        cells = read_wbc_bundle(
+            root,
+            use_masks=use_masks,
+            check_counts=check_counts,
+            skip_unreadable=skip_unreadable,
+        )
+    elif root.is_dir() and any(path.name.lower() in WBC_CLASSES for path in root.iterdir()):
+        cells = read_folders(root, skip_unreadable=skip_unreadable)
+    else:
+        raise DatasetError(
+            f"No WBC images under {root}. Expected {MANIFEST_NAME} as experiments/prepare_wbc.py "
+            "writes it, the course bundle (WBC_100/train/data/Basophil/..., see README, Data), or "
+            f"one folder a class ({', '.join(name.capitalize() for name in WBC_CLASSES)}). Pass "
+            "another --data-root, or none to use the synthetic set."
+        )
+    cells.require_all_classes(label_percent)
+    cells.require_separate_groups()
+    return cells

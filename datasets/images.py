@@ -1,0 +1,187 @@
+"""Reading image files, whatever they are, as 8-bit RGB tensors of one size."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from datasets.errors import DatasetError, UnreadableImageError
+from datasets.samples import Sample
+
+IMAGE_SUFFIXES: Final = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+)
+MAX_PIXELS: Final = 120_000_000
+"""Larger images are refused as decompression bombs; the largest we read have 2000x2000."""
+
+MASK_THRESHOLD: Final = 127
+"""Masks come as JPEG, so inside and outside are only near 255 and 0."""
+
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError)
+
+log = logging.getLogger(__name__)
+
+
+class FeatureLookup(Protocol):
+    """What a dataset needs of a feature store."""
+
+    def read(self, content_key: str) -> Tensor:
+        """Return the features of one sample."""
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files of `folder`, sorted; hidden files and other kinds are left out."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def read_image(path: Path) -> Image.Image:
+    """Return the image as 8-bit RGB, upright as its EXIF tag says.
+
+    Gray, palette, CMYK and 16-bit images are converted; transparent pixels are laid on white,
+    the colour of an empty slide.
+
+    Raises:
+        UnreadableImageError: The file is missing, broken, no image, or larger than `MAX_PIXELS`.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UnreadableImageError(
+                    f"{path}: {image.width}x{image.height} pixels are more than the "
+                    f"{MAX_PIXELS:,} allowed."
+                )
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except (*_DECODE_ERRORS, Image.DecompressionBombError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise UnreadableImageError(
+            f"{path}: cannot be read as an image ({reason}). Mend or remove it, or pass "
+            "--skip-unreadable to leave such files out."
+        ) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float64)
+        scale = 257.0 if values.max() > 255 else 1.0
+        return Image.fromarray(np.clip(values / scale, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        background = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(background, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the mask as (H, W) booleans, True inside.
+
+    Args:
+        path: A gray image, near 0 outside and near 255 inside.
+        size: (width, height) of the image that the mask belongs to.
+
+    Raises:
+        UnreadableImageError: The file does not decode.
+        DatasetError: The mask has another size than its image.
+    """
+    mask = read_image(path).convert("L")
+    if mask.size != size:
+        raise DatasetError(
+            f"{path}: the mask has {mask.width}x{mask.height} pixels, its image "
+            f"{size[0]}x{size[1]}. A mask must lie on its image pixel by pixel."
+        )
+    inside: NDArray[np.bool_] = np.asarray(mask) > MASK_THRESHOLD
+    return inside
+
+
+def read_sample(sample: Sample) -> Image.Image:
+    """Return a sample's RGB image, black outside its mask where it has one."""
+    image = read_image(sample.path)
+    if sample.mask_path is None:
+        return image
+    inside = read_mask(sample.mask_path, image.size)
+    return Image.fromarray(np.asarray(image) * inside[:, :, None])
+
+
+def to_tensor(image: Image.Image, size: int) -> Tensor:
+    """Return the image resized (bilinear, antialiased) to uint8 (3, `size`, `size`)."""
+    resized = image.resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+
+
+class ImageDataset(Dataset[dict[str, Any]]):
+    """Samples as tensors: ``image`` uint8 (3, S, S), ``label`` and ``index`` int, ``features``.
+
+    Args:
+        samples: What to read, in the order of the indices.
+        classes: Class names in the order of the label indices; without classes, and for a
+                sample without label, the label is -1.
+        image_size: Side S in pixels.
+        features: Stored features to give with each image, by encoder name.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        classes: Sequence[str],
+        image_size: int,
+        features: dict[str, FeatureLookup] | None = None,
+    ) -> None:
+        self.samples = list(samples)
+        self.classes = tuple(classes)
+        self.image_size = image_size
+        self.features = features or {}
+        label_index = {name: index for index, name in enumerate(self.classes)}
+        self.labels = [label_index[s.label] if s.label and classes else -1 for s in self.samples]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        sample = self.samples[index]
+        features = {
+            name: store.read(sample.content_key) for name, store in self.features.items()
+        }
+        return {
+            "image": to_tensor(read_sample(sample), self.image_size),
+            "label": self.labels[index],
+            "index": index,
+            "features": features,
+        }
+
+
+def split_readable(
+    paths: Iterable[Path], *, raise_first: bool = False
+) -> tuple[list[Path], list[Path]]:
+    """Decode every file once; return those that decode and those that do not.
+
+    Raises:
+        UnreadableImageError: `raise_first` is set and there is one that does not.
+    """
+    readable: list[Path] = []
+    broken: list[Path] = []
+    for path in tqdm(list(paths), desc="checking images", unit="image", leave=False, disable=None):
+        try:
+            read_image(path)
+        except UnreadableImageError as error:
+            if raise_first:
+                raise
+            log.warning("Left out: %s", error)
+            broken.append(path)
+        else:
+            readable.append(path)
+    return readable, broken

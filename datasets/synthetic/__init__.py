@@ -1,0 +1,15 @@
+"""Synthetic cells and tissue tiles, so that everything runs where no data are at hand."""
+
+from datasets.synthetic.bundle import (
+    SyntheticSizes,
+    ensure_synthetic_bundle,
+    is_synthetic_root,
+    write_synthetic_bundle,
+)
+
+__all__ = [
+    "SyntheticSizes",
+    "ensure_synthetic_bundle",
+    "is_synthetic_root",
+    "write_synthetic_bundle",
+]

@@ -1,0 +1,106 @@
+"""Can a small head on a frozen ImageNet backbone tell tumor from normal lymph node tiles?
+
+Trains the tumor classifier whose five features the fusion uses, 20 epochs (8 on the synthetic set).
+
+    python experiments/camelyon16_resnet18.py --data-root DIR [--backbone NAME]
+
+Time: a minute on two cores. The source system reports loss 0.330 and accuracy 0.875 on 216 tiles.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.samples import limit_training
+from datasets.sources.camelyon16 import read_camelyon16_tiles
+from experiments.cli import run_script
+from experiments.options import RunOptions
+from experiments.training import (
+    announce_data,
+    fit_and_test_classifier,
+    open_run,
+    show_classifier_result,
+)
+from models.backbones import PRETRAINED, RANDOM, Backbone, build_backbone
+from models.camelyon_classifier import CamelyonClassifier
+from models.errors import WeightsError
+from models.frozen import hash_state
+from trainers.device import launch_fabric, seed_all
+
+EXPERIMENT = "camelyon16_resnet18"
+EPOCHS, SYNTHETIC_EPOCHS = 20, 8
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BackboneOptions(RunOptions):
+    """Which frozen backbone the tumor classifier stands on."""
+
+    backbone: str = "resnet18"
+    """Any torchvision or timm classifier."""
+    backbone_weights: str = PRETRAINED
+    """pretrained, random, or the path of a safetensors file or state dict."""
+
+
+@dataclass(frozen=True)
+class Options(BackboneOptions):
+    """Options of the tumor classifier."""
+
+    masks: bool = True
+    """Add image x mask as further training tiles where a mask exists."""
+    group_pattern: str | None = None
+    """Regular expression that finds a tile's group (slide, tissue core) in its file name."""
+
+
+def main(options: Options) -> Path:
+    """Train the tumor classifier, or find it finished; return its run folder."""
+    announce_data(options)
+    fabric = launch_fabric(options.device, options.precision, options.seed)
+    tiles = read_camelyon16_tiles(
+        options.find_data_root(),
+        use_masks=options.masks,
+        check_counts=options.check_counts,
+        group_pattern=options.group_pattern,
+        skip_unreadable=options.skip_unreadable,
+    )
+    tiles = limit_training(tiles, options.max_train_images)
+    tiles.require_all_classes()
+    epochs = SYNTHETIC_EPOCHS if options.is_synthetic else EPOCHS
+    config = options.trainer_config(epochs, augment=True)
+    seed_all(options.seed)
+    backbone = _build_backbone(options, tiles.is_synthetic)
+    facts = {"backbone": backbone.name, "backbone_sha256": hash_state(backbone.trunk)}
+    folder = Path(EXPERIMENT, f"seed-{options.seed}")
+    with open_run(fabric, options, folder, tiles, config, facts) as run:
+        if not run.is_finished:
+            fit_and_test_classifier(
+                run,
+                CamelyonClassifier(backbone),
+                tiles,
+                CamelyonClassifier.input_size,
+                config,
+                facts={"experiment": EXPERIMENT, "seed": options.seed, **facts},
+                title="tumor classifier",
+            )
+        show_classifier_result(run)
+        return run.run_dir
+
+
+def _build_backbone(options: BackboneOptions, is_synthetic: bool) -> Backbone:
+    try:
+        return build_backbone(options.backbone, options.backbone_weights)
+    except WeightsError as error:
+        if not is_synthetic or options.backbone_weights != PRETRAINED:
+            raise
+        log.warning("WARNING: %s\nThe data are synthetic: using random weights.", error)
+        return build_backbone(options.backbone, RANDOM)
+
+
+if __name__ == "__main__":
+    run_script(main, Options, __doc__)

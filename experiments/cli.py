@@ -1,0 +1,63 @@
+"""Runs a script's main: command line, logging, and errors that a user can act on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import tyro
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from datasets.errors import DatasetError
+from models.errors import ModelError
+from trainers.errors import InterruptedRunError, RunError
+
+Options = TypeVar("Options")
+
+_USER_ERRORS = (DatasetError, ModelError, RunError, ValueError, OSError)
+_WRONG_USE = 2
+_INTERRUPTED = 130
+
+
+def run_script(main: Callable[[Options], object], options_type: type[Options], about: str) -> None:
+    """Parse the command line into `options_type`, call `main`, and exit.
+
+    Errors that a user can cause are printed without a traceback, exit code 2; set
+    ``LEUKOFUSE_DEBUG=1`` to see it. A stopped run exits with 130 and says how to resume.
+
+    Args:
+        main: Takes the options.
+        options_type: A dataclass.
+        about: Help text, the script's docstring.
+    """
+    is_first = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(
+        level=logging.INFO if is_first else logging.ERROR, format="%(message)s", stream=sys.stderr
+    )
+    for noisy in ("lightning_fabric", "PIL", "matplotlib", "timm", "torch.distributed"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    log = logging.getLogger("leukofuse")
+    try:
+        options = tyro.cli(options_type, description=about)
+        with logging_redirect_tqdm():
+            main(options)
+    except InterruptedRunError as error:
+        log.error("%s Its state is saved. Resume with:\n  %s", error, _resume_command())
+        sys.exit(_INTERRUPTED)
+    except KeyboardInterrupt:
+        log.error("Stopped. Resume from the last checkpoint with:\n  %s", _resume_command())
+        sys.exit(_INTERRUPTED)
+    except _USER_ERRORS as error:
+        if os.environ.get("LEUKOFUSE_DEBUG"):
+            raise
+        log.error("Error: %s", error)
+        sys.exit(_WRONG_USE)
+
+
+def _resume_command() -> str:
+    arguments = [a for a in sys.argv if a not in ("--resume", "--overwrite")]
+    return shlex.join(["python", *arguments, "--resume"])

@@ -1,0 +1,68 @@
+"""Pictures for TensorBoard and reports, as uint8 (H, W, 3)."""
+
+# K classes, N images
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+_DPI = 110
+_MAX_CLASSES_WITH_NUMBERS = 20
+
+
+def draw_confusion_matrix(
+    confusion: NDArray[np.int64], classes: Sequence[str], title: str
+) -> Picture:
+    """Return a confusion matrix (K, K), rows true: counts, coloured by the share of the row."""
+    size = 2.6 + 0.62 * len(classes)
+    figure = Figure(figsize=(size, size), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"{title}\nn = {int(confusion.sum())}", fontsize=10)
+    if len(classes) <= _MAX_CLASSES_WITH_NUMBERS:
+        for row, column in np.ndindex(*confusion.shape):
+            colour = "white" if share[row, column] > 0.55 else "black"
+            text = str(int(confusion[row, column]))
+            axes.text(column, row, text, ha="center", va="center", color=colour)
+    return _to_pixels(figure)
+
+
+def draw_captioned_images(
+    images: Sequence[Picture], captions: Sequence[str], title: str, columns: int = 6
+) -> Picture:
+    """Return images (S, S, 3) in a grid, each under its caption; without images, a line of text."""
+    if not images:
+        figure = Figure(figsize=(5, 0.8), dpi=_DPI)
+        figure.text(0.5, 0.5, f"{title}: none", ha="center", va="center")
+        return _to_pixels(figure)
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.75 * columns, 2.2 * rows + 0.4), dpi=_DPI, layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.axis("off")
+    for axes, image, caption in zip(figure.axes, images, captions, strict=False):
+        axes.imshow(image)
+        axes.set_title(caption, fontsize=7)
+    return _to_pixels(figure)
+
+
+def draw_image_pairs(above: Sequence[Picture], below: Sequence[Picture]) -> Picture:
+    """Return two rows of images (S, S, 3), e.g. originals above reconstructions."""
+    return np.vstack([np.hstack(list(above)), np.hstack(list(below))])
+
+
+def _to_pixels(figure: Figure) -> Picture:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

@@ -1,0 +1,85 @@
+"""Intervals over independent groups."""
+
+# G groups, K classes
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+NUM_RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+Metric = Callable[[NDArray[np.int64]], float]
+"""Maps a confusion matrix (K, K), rows true, to a score."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score with its 95 % interval and what it rests on."""
+
+    value: float
+    low: float
+    high: float
+    num_images: int
+    num_groups: int
+
+
+def accuracy(confusion: NDArray[np.int64]) -> float:
+    """Return the share of images on the diagonal."""
+    return float(np.trace(confusion) / confusion.sum())
+
+
+def balanced_accuracy(confusion: NDArray[np.int64]) -> float:
+    """Return the mean recall over the classes that are there."""
+    support = confusion.sum(axis=1)
+    return float((np.diag(confusion)[support > 0] / support[support > 0]).mean())
+
+
+def macro_f1(confusion: NDArray[np.int64]) -> float:
+    """Return the mean F1 over all classes; a class neither there nor predicted counts 0."""
+    total = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return float((2 * np.diag(confusion) / np.maximum(total, 1)).mean())
+
+
+def estimate(
+    labels: Sequence[str], preds: Sequence[str], groups: Sequence[str], metric: Metric
+) -> Estimate:
+    """Return `metric` with a percentile bootstrap interval over groups.
+
+    Groups, not images, are drawn with replacement (Davison and Hinkley, 1997, section 3.8): images
+    of one patient or photograph are no independent evidence. With a single group there is no
+    interval (NaN).
+    """
+    confusions = group_confusions(labels, preds, groups)
+    value = metric(confusions.sum(axis=0))
+    low = high = float("nan")
+    if len(confusions) > 1:
+        result = stats.bootstrap(
+            (np.arange(len(confusions)),),
+            lambda drawn: metric(confusions[drawn].sum(axis=0)),
+            n_resamples=NUM_RESAMPLES,
+            confidence_level=CONFIDENCE,
+            method="percentile",
+            vectorized=False,
+            rng=np.random.default_rng(0),
+        )
+        low, high = map(float, result.confidence_interval)
+    return Estimate(value, low, high, len(labels), len(confusions))
+
+
+def group_confusions(
+    labels: Sequence[str], preds: Sequence[str], groups: Sequence[str]
+) -> NDArray[np.int64]:
+    """Return a confusion matrix a group, int (G, K, K), classes in alphabetical order."""
+    classes = sorted({*labels, *preds})
+    index = {name: position for position, name in enumerate(classes)}
+    rows = {name: position for position, name in enumerate(sorted(set(groups)))}
+    confusions = np.zeros((len(rows), len(classes), len(classes)), dtype=np.int64)
+    for label, pred, group in zip(labels, preds, groups, strict=True):
+        confusions[rows[group], index[label], index[pred]] += 1
+    return confusions

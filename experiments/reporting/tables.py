@@ -1,0 +1,158 @@
+"""Result tables as text, Markdown and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.reporting.load_runs import FinishedRun
+from experiments.reporting.statistics import (
+    Estimate,
+    accuracy,
+    balanced_accuracy,
+    estimate,
+    macro_f1,
+)
+
+SYNTHETIC_NOTE = "SYNTHETIC data: the figures show that it runs, nothing about real cells."
+_METRICS = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+}
+
+
+def estimate_run(run: FinishedRun) -> dict[str, Estimate]:
+    """Return accuracy, balanced accuracy and macro F1 on test with intervals over groups."""
+    frame = run.predictions()
+    columns = (frame[name].tolist() for name in ("label", "pred", "group"))
+    labels, preds, groups = columns
+    return {name: estimate(labels, preds, groups, metric) for name, metric in _METRICS.items()}
+
+
+def format_result(run: FinishedRun) -> str:
+    """Return a classifier's test result as text of at most 80 columns."""
+    summary, test = run.summary, run.summary["test"]
+    title = f"{summary['experiment']}, seed {summary['seed']}"
+    if summary.get("label_percent"):
+        title += f", {summary['label_percent']} % of the labels"
+    estimates = estimate_run(run)
+    some = next(iter(estimates.values()))
+    lines = [
+        f"Test result of {title} on {summary['data']['name']}",
+        f"n = {some.num_images} images in {some.num_groups} groups; "
+        "in brackets 95 % intervals over groups",
+        "",
+    ]
+    if run.is_synthetic:
+        lines.insert(1, SYNTHETIC_NOTE)
+    lines += [
+        f"  {name.replace('_', ' '):28}{e.value:.3f}  [{e.low:.3f}, {e.high:.3f}]"
+        for name, e in estimates.items()
+    ]
+    lines += [
+        f"  {name.replace('_', ' '):28}{test[name]:.3f}"
+        for name in ("loss", "expected_calibration_error", "brier")
+    ]
+    lines += ["", f"  {'class':14}{'precision':>10}{'recall':>8}{'f1':>8}{'support':>9}"]
+    lines += [
+        f"  {name:14}{row['precision']:10.3f}{row['recall']:8.3f}{row['f1']:8.3f}"
+        f"{row['support']:9d}"
+        for name, row in test["per_class"].items()
+    ]
+    return "\n".join(lines)
+
+
+def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
+    """Return a row an experiment and label percent, over its seeds.
+
+    Columns: experiment, data, label_percent, train_images, epochs, seeds, test_images,
+    test_groups; for each metric its mean over seeds, the standard deviation over seeds (empty for
+    one seed), and the interval over groups of the first seed.
+
+    Raises:
+        ValueError: Synthetic and real runs are mixed.
+    """
+    if len({run.is_synthetic for run in runs}) > 1:
+        raise ValueError("Synthetic and real results never share a table; pass one kind of runs.")
+    keyed: dict[tuple[Any, ...], list[FinishedRun]] = {}
+    for run in runs:
+        if "per_class" in run.summary["test"]:
+            summary = run.summary
+            key = (
+                summary["experiment"],
+                summary["data"]["name"],
+                summary.get("label_percent") or 100,
+                summary["epochs"],
+            )
+            keyed.setdefault(key, []).append(run)
+    rows = []
+    for key, members in sorted(keyed.items(), key=lambda item: (item[0][1], item[0][2], item[0])):
+        members.sort(key=lambda run: run.summary["seed"])
+        estimates = [estimate_run(run) for run in members]
+        row: dict[str, Any] = dict(
+            zip(("experiment", "data", "label_percent", "epochs"), key, strict=True)
+        )
+        row["seeds"] = len(members)
+        row["train_images"] = sum(members[0].summary["splits"]["train"]["images"].values())
+        row["test_images"] = estimates[0]["accuracy"].num_images
+        row["test_groups"] = estimates[0]["accuracy"].num_groups
+        for name in _METRICS:
+            values = [e[name].value for e in estimates]
+            row[name] = float(np.mean(values))
+            row[f"{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            row[f"{name}_low"] = estimates[0][name].low
+            row[f"{name}_high"] = estimates[0][name].high
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """Return the table of `build_result_table`, or what was read of it from CSV, as Markdown."""
+    header = (
+        "| experiment | labels | training images | epochs | seeds | accuracy | balanced accuracy "
+        "| macro F1 |\n|---|---|---|---|---|---|---|---|"
+    )
+    lines = [header]
+    for row in table.to_dict("records"):
+        cells = [
+            str(row["experiment"]),
+            f"{row['label_percent']} %",
+            str(row["train_images"]),
+            str(row["epochs"]),
+            str(row["seeds"]),
+            *(_format_cell(row, name) for name in _METRICS),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _format_cell(row: dict[str, Any], name: str) -> str:
+    spread = "" if pd.isna(row[f"{name}_sd"]) else f" ± {row[f'{name}_sd']:.3f}"
+    return f"{row[name]:.3f}{spread} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+
+
+def replace_between_markers(text: str, name: str, content: str) -> str:
+    """Return `text` with what stands between the markers of `name` replaced.
+
+    Markers are the HTML comments ``<!-- results:NAME -->`` and ``<!-- /results:NAME -->``.
+
+    Raises:
+        ValueError: A marker is missing.
+    """
+    start, end = f"<!-- results:{name} -->", f"<!-- /results:{name} -->"
+    if start not in text or end not in text:
+        raise ValueError(f"There are no markers {start} and {end}.")
+    before, rest = text.split(start, 1)
+    after = rest.split(end, 1)[1]
+    return f"{before}{start}\n{content}\n{end}{after}"
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write the table as CSV with four decimals."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False, float_format="%.4f", lineterminator="\n")

@@ -1,0 +1,165 @@
+"""What the training scripts share between opening their data and showing the result."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lightning_fabric import Fabric
+from torch import nn
+
+from datasets.images import FeatureLookup, ImageDataset
+from datasets.samples import SampleSet
+from datasets.taxonomy import SPLITS, LabelPercent
+from experiments.options import RunOptions
+from experiments.pictures import classifier_pictures, draw_confusion, draw_misread
+from experiments.reporting.load_runs import FinishedRun
+from experiments.reporting.tables import format_result
+from trainers.checkpoint import read_checkpoint
+from trainers.classifier import ClassifierTrainer
+from trainers.config import TrainerConfig
+from trainers.device import precision_of
+from trainers.finish import describe_data, describe_splits, finish_classifier
+from trainers.hooks import default_hooks
+from trainers.hooks.tensorboard import log_result
+from trainers.run import Run, read_finished
+from trainers.trainer import Trainer
+
+log = logging.getLogger(__name__)
+AnyOptions = TypeVar("AnyOptions", bound=RunOptions)
+
+
+def announce_data(options: RunOptions) -> None:
+    """Say in one line when the synthetic set is used."""
+    if options.is_synthetic:
+        log.warning("No --data-root given: using the built-in SYNTHETIC set, not real cells.")
+
+
+def options_for(script_options: type[AnyOptions], options: RunOptions, seed: int) -> AnyOptions:
+    """Return the options of another script that a script runs first: same data, same machine.
+
+    What shapes that training (epochs, rates, batch) keeps its own defaults; an unfinished run is
+    resumed.
+    """
+    shared = ("data_root", "cache_root", "device", "precision", "num_workers", "max_train_images")
+    shared += ("skip_unreadable", "check_counts")
+    values = {field.name: getattr(options, field.name) for field in fields(RunOptions)
+              if field.name in shared}
+    return script_options(
+        **values, runs_root=options.find_runs_root(), seed=seed, resume=True
+    )
+
+
+def open_run(
+    fabric: Fabric,
+    options: RunOptions,
+    folder: Path,
+    sample_set: SampleSet,
+    config: TrainerConfig,
+    facts: Mapping[str, Any],
+) -> Run:
+    """Return the run folder `folder` below the runs root.
+
+    Args:
+        fabric: Launched.
+        options: Of the script.
+        folder: E.g. ``base_wbc/split-50/seed-0``; its first part is the experiment's name.
+        sample_set: Of the run.
+        config: Of the trainer.
+        facts: What else the result depends on: label percent, model, encoders.
+
+    Raises:
+        RunError: As `Run`.
+    """
+    trainer = {name: value for name, value in asdict(config).items() if name != "num_workers"}
+    identity = {
+        "experiment": folder.parts[0],
+        "seed": options.seed,
+        "data": describe_data(sample_set),
+        "trainer": trainer,
+        "precision": precision_of(fabric),
+        "processes": fabric.world_size,
+        **facts,
+    }
+    return Run(
+        fabric,
+        options.find_runs_root() / folder,
+        identity,
+        asdict(options),
+        resume=options.resume,
+        overwrite=options.overwrite,
+    )
+
+
+def fit(run: Run, trainer: Trainer) -> None:
+    """Fit from the run's last checkpoint, or from the start."""
+    if run.last_checkpoint is not None:
+        trainer.load_state_dict(read_checkpoint(run.last_checkpoint), run.last_checkpoint)
+        trainer.last_checkpoint = run.last_checkpoint
+        log.info("Resuming after epoch %d, step %d.", trainer.epoch, trainer.global_step)
+    trainer.fit()
+
+
+def fit_and_test_classifier(
+    run: Run,
+    model: nn.Module,
+    sample_set: SampleSet,
+    image_size: int,
+    config: TrainerConfig,
+    *,
+    label_percent: LabelPercent = 100,
+    facts: Mapping[str, Any],
+    title: str,
+    features: dict[str, FeatureLookup] | None = None,
+) -> None:
+    """Train, choose the best epoch on validation, test once, and write everything down.
+
+    Args:
+        run: Not finished.
+        model: To train.
+        sample_set: With all splits.
+        image_size: Side of the images in pixels.
+        config: Of the trainer.
+        label_percent: Which training samples are used.
+        facts: Entries for the summary.
+        title: Of the progress bar.
+        features: Stored features by encoder name.
+    """
+    data = {
+        split: ImageDataset(
+            sample_set.of_split(split, label_percent), sample_set.classes, image_size, features
+        )
+        for split in SPLITS
+    }
+    hooks = default_hooks(run.run_dir, title, classifier_pictures())
+    trainer = ClassifierTrainer(run.fabric, model, data["train"], data["val"], config, hooks)
+    fit(run, trainer)
+    splits = describe_splits({name: part.samples for name, part in data.items()}, data["train"].classes)
+    summary, outputs = finish_classifier(
+        run, trainer, data["test"], {**facts, "data": describe_data(sample_set), "splits": splits}
+    )
+    if run.fabric.is_global_zero:
+        scores = ("loss", "accuracy", "balanced_accuracy", "macro_f1")
+        log_result(
+            run.run_dir,
+            {**asdict(config), "label_percent": label_percent},
+            {f"test/{name}": summary["test"][name] for name in scores},
+            {
+                "test/confusion_matrix": draw_confusion(outputs, trainer.classes, "test"),
+                "test/misread": draw_misread(outputs, data["test"], "test"),
+            },
+        )
+
+
+def show_classifier_result(run: Run) -> FinishedRun:
+    """Print a finished run's test result and where everything lies; return the run."""
+    config, summary = read_finished(run.run_dir)
+    finished = FinishedRun(run.run_dir, config, summary)
+    if run.fabric.is_global_zero:
+        print(f"\n{format_result(finished)}\n")
+        print(f"Written to {run.run_dir}; look with:")
+        print(f"  tensorboard --logdir {run.run_dir}")
+    return finished

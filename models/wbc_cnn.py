@@ -1,0 +1,61 @@
+"""The white blood cell CNN, after ResNet-9."""
+
+# B batch, C channels, H W height width
+
+from __future__ import annotations
+
+from typing import Final
+
+from torch import Tensor, nn
+
+
+class WbcCnn(nn.Module):
+    """Classifies a cell; trained from scratch, alone (base) or as a part of the fusion.
+
+    Two blocks with pooling and two residual sums at 64x64, two more blocks and sums at 16x16, then
+    a small dense head: 175,533 parameters with five classes.
+    """
+
+    input_size: Final = 256
+
+    def __init__(self, num_classes: int = 5) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(_block(3, 64, pool=True), _block(64, 64, pool=True))
+        self.residual1 = _block(64, 64)
+        self.residual2 = _block(64, 64)
+        self.reduce = nn.Sequential(_block(64, 32, pool=True), _block(32, 16, pool=True))
+        self.residual3 = _block(16, 16)
+        self.residual4 = _block(16, 16)
+        self.head = nn.Sequential(
+            nn.Conv2d(16, 8, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(8 * 8 * 8, 64),
+            nn.ReLU(),
+            nn.Linear(64, 8),
+            nn.ReLU(),
+            nn.Linear(8, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, float (B, num_classes), of `images`, float (B, 3, 256, 256) in [0, 1]."""
+        a = self.stem(images)
+        b = self.residual1(a) + a
+        c = a + self.residual2(b) + b
+        d = self.reduce(c)
+        e = self.residual3(d) + d
+        f = d + self.residual4(e) + e
+        logits: Tensor = self.head(f)
+        return logits
+
+
+def _block(in_channels: int, out_channels: int, *, pool: bool = False) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+    ]
+    if pool:
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)

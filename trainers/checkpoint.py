@@ -1,0 +1,108 @@
+"""Checkpoints: written whole, read without running code, refused if of another model."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from trainers.errors import CheckpointError
+
+
+def save_checkpoint(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
+    """Write `state` under a temporary name and rename it; called by all processes.
+
+    Raises:
+        CheckpointError: The file cannot be written; an earlier one at `path` is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        fabric.save(temporary, state)
+        if fabric.is_global_zero:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"Cannot write {path} ({error}). An earlier checkpoint there is untouched; free space "
+            "or mend the permissions, then pass --resume."
+        ) from error
+    fabric.barrier()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's content on the CPU; only plain types and tensors are accepted.
+
+    Raises:
+        CheckpointError: The file is missing, broken, or holds anything else.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"No checkpoint {path}.") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is broken or holds more than plain types and tensors; it was not opened, "
+            "since it could run code."
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is no whole checkpoint: {error}") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} is no checkpoint: it holds a {type(state).__name__}.")
+    return state
+
+
+def load_model_state(model: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Load `state`, read from `source`, into `model`.
+
+    Raises:
+        CheckpointError: Names or shapes are those of another model; the first differences are
+            named.
+    """
+    own = model.state_dict()
+    problems = [f"lacks {name}" for name in own if name not in state]
+    problems += [f"has an unknown {name}" for name in state if name not in own]
+    problems += [
+        f"{name} is {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if problems:
+        more = f", and {len(problems) - 3} more differences" if len(problems) > 3 else ""
+        raise CheckpointError(
+            f"{source} is a checkpoint of another model than {type(model).__name__}: it "
+            f"{'; '.join(problems[:3])}{more}."
+        )
+    model.load_state_dict(dict(state))
+
+
+def rng_state() -> dict[str, Any]:
+    """Return the state of all global random generators in plain types and tensors."""
+    _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    version, words, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
+        "python": [version, list(words), gauss_next],
+    }
+
+
+def load_rng_state(state: Mapping[str, Any]) -> None:
+    """Set all global random generators to what `rng_state` returned."""
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, words, gauss_next = state["python"]
+    random.setstate((version, tuple(words), gauss_next))

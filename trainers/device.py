@@ -1,0 +1,92 @@
+"""Devices, precision and processes, by Lightning Fabric."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric, seed_everything
+
+_MALLOC_SETTINGS = (
+    (-4, 0),  # M_MMAP_MAX: take large blocks from the heap, too.
+    (-1, -1),  # M_TRIM_THRESHOLD: never shrink the heap.
+    (-2, 2**28),  # M_TOP_PAD: grow the heap by 256 MB at a time.
+)
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "32-true", "bf16-mixed"]
+
+
+def launch_fabric(device: Device, precision: Precision, seed: int) -> Fabric:
+    """Return a launched Fabric: one process, or all that torchrun started.
+
+    All random generators are seeded with `seed`.
+    """
+    accelerator = _find_accelerator() if device == "auto" else device
+    if accelerator == "cpu":
+        _keep_freed_memory()
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=local,
+        num_nodes=max(1, world // local),
+        strategy="ddp" if world > 1 else "auto",
+        precision=resolve_precision(accelerator, precision),
+    )
+    fabric.launch()
+    seed_all(seed)
+    return fabric
+
+
+def seed_all(seed: int) -> None:
+    """Seed the random generators of PyTorch, NumPy and Python."""
+    seed_everything(seed, verbose=False)
+
+
+def resolve_precision(
+    accelerator: str, precision: Precision
+) -> Literal["32-true", "bf16-mixed"]:
+    """Return `precision`, or for ``auto`` bf16-mixed where the hardware multiplies in bf16."""
+    if precision != "auto":
+        return precision
+    if accelerator == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif accelerator == "cpu":
+        native = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+    else:
+        native = False
+    return "bf16-mixed" if native else "32-true"
+
+
+def hide_bars() -> Literal[True] | None:
+    """Return what tqdm takes as ``disable``: bars show on a terminal and in process 0 only."""
+    return None if os.environ.get("RANK", "0") == "0" else True
+
+
+def precision_of(fabric: Fabric) -> str:
+    """Return the precision that `fabric` was launched with."""
+    return str(fabric._precision.precision)  # Fabric has no public name for it.
+
+
+def _find_accelerator() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc to keep freed blocks rather than to give them back to the system.
+
+    Each step frees and takes the same large feature maps; with glibc's defaults every one is mapped
+    and zeroed by the kernel anew, which takes more than half of a training step on two cores. The
+    arithmetic is untouched. Other C libraries keep their own ways.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    for parameter, value in _MALLOC_SETTINGS:
+        libc.mallopt(parameter, value)

@@ -1,0 +1,86 @@
+"""Frozen encoders taken from finished runs; a new kind of encoder is one more function here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from models.autoencoder import Autoencoder
+from models.backbones import RANDOM, build_backbone
+from models.camelyon_classifier import CamelyonClassifier
+from models.frozen import FrozenEncoder, hash_state
+from trainers.checkpoint import load_model_state, read_checkpoint
+from trainers.errors import RunError
+from trainers.run import BEST_CHECKPOINT, read_finished
+
+
+@dataclass(frozen=True)
+class TrainedEncoder:
+    """A frozen encoder and where it comes from.
+
+    Attributes:
+        encoder: The encoder.
+        data: Name of the data that it learnt from.
+        is_synthetic: Whether those are synthetic.
+        git_commit: Of the code that trained it.
+    """
+
+    encoder: FrozenEncoder
+    data: str
+    is_synthetic: bool
+    git_commit: str | None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the entry of a run's config; without paths, so that folders may be moved."""
+        return {
+            "sha256": hash_state(self.encoder),
+            "data": self.data,
+            "git_commit": self.git_commit,
+        }
+
+
+def encoder_from_prcc_run(run_dir: Path) -> TrainedEncoder:
+    """Return the encoder of a finished autoencoder run: latents (128, 64, 64) of 512 px images.
+
+    Raises:
+        RunError: The run is not finished, is another experiment's, or its checkpoint is broken.
+    """
+    _, summary = _read_run(run_dir, "prcc_autoencoder")
+    model = Autoencoder()
+    _load_best(model, run_dir)
+    encoder = FrozenEncoder("prcc", model.encoder, model.input_size, model.latent_shape)
+    return _with_origin(encoder, summary)
+
+
+def encoder_from_cam16_run(run_dir: Path) -> TrainedEncoder:
+    """Return the encoder of a finished tumor classifier run: 5 features of 224 px images.
+
+    Raises:
+        RunError: The run is not finished, is another experiment's, or its checkpoint is broken.
+    """
+    config, summary = _read_run(run_dir, "camelyon16_resnet18")
+    model = CamelyonClassifier(build_backbone(config["backbone"], RANDOM))
+    _load_best(model, run_dir)
+    encode = nn.Sequential(model.backbone, model.neck)
+    encoder = FrozenEncoder("cam16", encode, model.input_size, (model.num_features,))
+    return _with_origin(encoder, summary)
+
+
+def _read_run(run_dir: Path, experiment: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    config, summary = read_finished(run_dir)
+    if config["experiment"] != experiment:
+        raise RunError(f"{run_dir} is a run of {config['experiment']}, not of {experiment}.")
+    return config, summary
+
+
+def _load_best(model: nn.Module, run_dir: Path) -> None:
+    path = run_dir / BEST_CHECKPOINT
+    load_model_state(model, read_checkpoint(path).get("model", {}), path)
+
+
+def _with_origin(encoder: FrozenEncoder, summary: dict[str, Any]) -> TrainedEncoder:
+    data = summary["data"]
+    return TrainedEncoder(encoder, data["name"], data["synthetic"], summary["git_commit"])

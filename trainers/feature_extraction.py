@@ -1,0 +1,81 @@
+"""Writes feature stores: every image goes through each frozen encoder once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from datasets.features import FeatureSpec, FeatureStore, write_store
+from datasets.images import ImageDataset
+from datasets.samples import Sample
+from models.frozen import FrozenEncoder, hash_state
+from trainers.device import hide_bars, precision_of
+
+log = logging.getLogger(__name__)
+
+
+def ensure_features(
+    fabric: Fabric,
+    encoder: FrozenEncoder,
+    samples: Sequence[Sample],
+    cache_root: Path,
+    *,
+    batch_size: int = 16,
+    num_workers: int = 0,
+) -> FeatureStore:
+    """Return the store of `encoder`'s features of all `samples`, extracting them if need be.
+
+    A store serves every label subset, seed and epoch. Processes that want the same store wait for
+    the first one to write it.
+
+    Raises:
+        DatasetError: An image does not decode, or the disk has no room.
+    """
+    spec = FeatureSpec(
+        encoder=encoder.name,
+        encoder_sha256=hash_state(encoder),
+        transform=encoder.transform,
+        precision=precision_of(fabric),
+        shape=encoder.feature_shape,
+    )
+    by_content = {sample.content_key: sample for sample in samples}
+    unique = [by_content[key] for key in sorted(by_content)]
+    key = spec.key(by_content)
+    path = cache_root / "features" / f"{encoder.name}-{key[:16]}.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            size = spec.num_bytes(len(unique)) / 1e6
+            log.info("Extracting %s features of %d images: %.1f MB.", spec.encoder, len(unique), size)
+            batches = _encode(fabric, encoder, unique, batch_size, num_workers)
+            write_store(path, spec, [sample.content_key for sample in unique], batches)
+    return FeatureStore(path, key)
+
+
+@torch.no_grad()
+def _encode(
+    fabric: Fabric,
+    encoder: FrozenEncoder,
+    samples: Sequence[Sample],
+    batch_size: int,
+    num_workers: int,
+) -> Iterator[NDArray[np.floating]]:
+    encoder = encoder.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    dataset = ImageDataset(samples, (), encoder.input_size)
+    loader = DataLoader(dataset, batch_size, num_workers=num_workers)
+    with tqdm(total=len(samples), desc=f"{encoder.name} features", unit="image", disable=hide_bars()) as bar:
+        for batch in loader:
+            images = batch["image"].to(fabric.device).to(memory_format=torch.channels_last) / 255
+            with fabric.autocast():
+                features = encoder(images)
+            yield features.float().cpu().numpy()
+            bar.update(len(images))

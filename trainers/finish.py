@@ -1,0 +1,129 @@
+"""The end of a run: the test split, once, with the best model; predictions and summary."""
+
+# N samples, K classes
+
+from __future__ import annotations
+
+import csv
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from datasets.files import write_whole
+from datasets.samples import Sample, SampleSet
+from datasets.taxonomy import SPLITS
+from models.fusion import count_parameters
+from trainers.autoencoder import AutoencoderTrainer
+from trainers.checkpoint import load_model_state, read_checkpoint
+from trainers.classifier import ClassifierTrainer
+from trainers.metrics import test_metrics
+from trainers.run import BEST_CHECKPOINT, PREDICTIONS, Run, describe_commit
+from trainers.trainer import Outputs, Trainer, TrainingData
+
+
+def finish_classifier(
+    run: Run, trainer: ClassifierTrainer, test_data: TrainingData, facts: Mapping[str, Any]
+) -> tuple[dict[str, Any], Outputs]:
+    """Evaluate the best model on the test split; write ``predictions.csv`` and ``summary.json``.
+
+    Args:
+        run: The run; not finished yet.
+        trainer: After its fit.
+        test_data: Test samples.
+        facts: Entries of the summary that the caller knows, e.g. experiment and data.
+
+    Returns:
+        The summary, and the logits of the test split.
+    """
+    best_epoch = _load_best(run, trainer)
+    outputs = trainer.evaluate(test_data)
+    if run.fabric.is_global_zero:
+        _write_predictions(run, outputs, test_data)
+    test = test_metrics(outputs.values, outputs.labels, trainer.classes)
+    summary = {**facts, "test": test, **_describe_fit(trainer, best_epoch)}
+    run.finish(summary)
+    return summary, outputs
+
+
+def finish_autoencoder(
+    run: Run, trainer: AutoencoderTrainer, test_data: TrainingData, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Evaluate the best model on the test images and write ``summary.json``; see above."""
+    best_epoch = _load_best(run, trainer)
+    test = trainer.metrics_of(trainer.evaluate(test_data))
+    summary = {**facts, "test": test, **_describe_fit(trainer, best_epoch)}
+    run.finish(summary)
+    return summary
+
+
+def describe_data(sample_set: SampleSet) -> dict[str, Any]:
+    """Return the summary's entry on the data."""
+    return {
+        "name": sample_set.name,
+        "fingerprint": sample_set.fingerprint,
+        "synthetic": sample_set.is_synthetic,
+        "skipped": list(sample_set.skipped),
+    }
+
+
+def describe_splits(
+    samples: Mapping[str, Sequence[Sample]], classes: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return number of images by class, of masked ones among them, and of groups, by split."""
+    names: Sequence[str | None] = classes or (None,)
+    return {
+        split: {
+            "images": {
+                name or "all": sum(sample.label == name for sample in samples[split])
+                for name in names
+            },
+            "masked": sum(sample.mask_path is not None for sample in samples[split]),
+            "groups": len({sample.group for sample in samples[split]}),
+        }
+        for split in SPLITS
+    }
+
+
+def _load_best(run: Run, trainer: Trainer) -> int:
+    path = run.run_dir / BEST_CHECKPOINT
+    best = read_checkpoint(path)
+    load_model_state(trainer.model.module, best["model"], path)
+    return int(best["epoch"])
+
+
+def _write_predictions(run: Run, outputs: Outputs, data: TrainingData) -> None:
+    probs = outputs.values.double().softmax(dim=1)
+    columns = [f"prob_{name}" for name in data.classes]
+    target = run.run_dir / PREDICTIONS
+    with write_whole(target) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["sample_id", "group", "label", *columns])
+        for index, row in zip(outputs.indices.tolist(), probs.tolist(), strict=True):
+            sample = data.samples[index]
+            writer.writerow([sample.sample_id, sample.group, sample.label, *row])
+
+
+def _describe_fit(trainer: Trainer, best_epoch: int) -> dict[str, Any]:
+    trained, frozen = count_parameters(trainer.model.module)
+    return {
+        "best_epoch": best_epoch,
+        "epochs": trainer.epoch,
+        "steps": trainer.global_step,
+        "seconds": trainer.train_seconds,
+        "images_per_second": trainer.images_trained / max(trainer.train_seconds, 1e-9),
+        "parameters": {"trained": trained, "frozen": frozen},
+        "peak_memory_mb": _peak_memory_mb(),
+        **describe_commit(),
+    }
+
+
+def _peak_memory_mb() -> dict[str, float]:
+    """Return the largest resident size of this process and, with CUDA, of its allocations."""
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # macOS counts bytes, Linux kilobytes.
+    peak = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
+    if torch.cuda.is_available():
+        peak["cuda"] = torch.cuda.max_memory_allocated() / 1e6
+    return peak

@@ -1,0 +1,220 @@
+"""A run folder: what was asked, where it ran, what came out; ``summary.json`` says finished."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+import torch
+from filelock import FileLock, Timeout
+from lightning_fabric import Fabric
+
+from datasets.files import write_whole
+from trainers.errors import RunError
+
+CONFIG: Final = Path("config.json")
+ENVIRONMENT: Final = Path("environment.json")
+METRICS: Final = Path("metrics.csv")
+PREDICTIONS: Final = Path("predictions.csv")
+SUMMARY: Final = Path("summary.json")
+BEST_CHECKPOINT: Final = Path("checkpoints/best.ckpt")
+LAST_CHECKPOINT: Final = Path("checkpoints/last.ckpt")
+
+_LOCK: Final = ".lock"
+_PACKAGES: Final = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn")
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """A run folder, held by this process or group of processes while a ``with`` block lasts.
+
+    Args:
+        fabric: Launched; process 0 does all writing.
+        run_dir: The folder.
+        identity: What the result depends on; a resumed run must have the same.
+        options: The command's options, for the record.
+        resume: Go on from the last checkpoint, or return at once if finished.
+        overwrite: Delete what is there and start again.
+
+    Attributes:
+        is_finished: There is nothing left to do.
+
+    Raises:
+        RunError: The folder holds a finished or unfinished run and neither `resume` nor
+            `overwrite` is set; it is resumed with another identity; it is not writable; or another
+            process holds it.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        run_dir: Path,
+        identity: Mapping[str, Any],
+        options: Mapping[str, Any],
+        *,
+        resume: bool,
+        overwrite: bool,
+    ) -> None:
+        self.fabric = fabric
+        self.run_dir = run_dir
+        self._lock = FileLock(run_dir / _LOCK)
+        problem: str | None = None
+        if fabric.is_global_zero:
+            try:
+                self._open(dict(identity), dict(options), resume, overwrite)
+            except RunError as error:
+                problem = str(error)
+                self._lock.release()
+        problem = fabric.broadcast(problem)
+        if problem is not None:
+            raise RunError(problem)
+        self.is_finished = bool(fabric.broadcast((run_dir / SUMMARY).is_file()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let other processes have the folder."""
+        self._lock.release()
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """The checkpoint to resume from, if there is one."""
+        path = self.run_dir / LAST_CHECKPOINT
+        return path if path.is_file() else None
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write ``summary.json``, the last file of a run."""
+        if self.fabric.is_global_zero:
+            write_json(self.run_dir / SUMMARY, summary)
+        self.fabric.barrier()
+
+    def _open(
+        self, identity: dict[str, Any], options: dict[str, Any], resume: bool, overwrite: bool
+    ) -> None:
+        try:
+            (self.run_dir / BEST_CHECKPOINT.parent).mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise RunError(
+                f"Another process is working in {self.run_dir}. Wait for it, or pass another "
+                "--runs-root or --seed."
+            ) from error
+        except OSError as error:
+            raise RunError(
+                f"Cannot write to {self.run_dir} ({error}). Mend the permissions or pass another "
+                "--runs-root."
+            ) from error
+        content = json.loads(json.dumps({**identity, "options": options}, default=str))
+        if (self.run_dir / CONFIG).is_file():
+            self._take_over(content, resume, overwrite)
+        try:
+            write_json(self.run_dir / ENVIRONMENT, describe_environment(self.fabric))
+            write_json(self.run_dir / CONFIG, content)
+        except OSError as error:
+            raise RunError(f"Cannot write to {self.run_dir} ({error}).") from error
+
+    def _take_over(self, content: dict[str, Any], resume: bool, overwrite: bool) -> None:
+        """Deal with what an earlier run left in the folder."""
+        finished = (self.run_dir / SUMMARY).is_file()
+        if overwrite:
+            # First the file that says finished: a kill meanwhile leaves an unfinished run.
+            (self.run_dir / SUMMARY).unlink(missing_ok=True)
+            for path in self.run_dir.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != _LOCK:
+                    path.unlink()
+            (self.run_dir / BEST_CHECKPOINT.parent).mkdir()
+            return
+        if not resume:
+            state = "a finished run" if finished else "an unfinished run"
+            way = "show its result" if finished else "go on from its last checkpoint"
+            raise RunError(
+                f"{self.run_dir} holds {state}. Pass --resume to {way}, --overwrite to delete it "
+                "and start again, or another --seed or --runs-root."
+            )
+        earlier = read_json(self.run_dir / CONFIG)
+        differences = [
+            f"{name}: {earlier.get(name)} there, {content.get(name)} now"
+            for name in sorted({*earlier, *content} - {"options"})
+            if earlier.get(name) != content.get(name)
+        ]
+        if differences:
+            listed = "\n  ".join(differences)
+            raise RunError(
+                f"{self.run_dir} cannot be resumed with other settings:\n  {listed}\nPass the "
+                "earlier settings, or --overwrite to start again, or another --runs-root."
+            )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` whole or not at all; paths become strings, NaN is refused."""
+    with write_whole(path) as temporary:
+        text = json.dumps(content, indent=2, default=str, allow_nan=False)
+        temporary.write_text(text + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Raises:
+        RunError: The file is missing or no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} holds no JSON object.")
+    return content
+
+
+def read_finished(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return config and summary of a finished run.
+
+    Raises:
+        RunError: There is no finished run in `run_dir`.
+    """
+    if not (run_dir / SUMMARY).is_file():
+        raise RunError(f"{run_dir} holds no finished run: there is no {SUMMARY}.")
+    return read_json(run_dir / CONFIG), read_json(run_dir / SUMMARY)
+
+
+def describe_environment(fabric: Fabric) -> dict[str, Any]:
+    """Return git commit and state, versions, device; nothing that changes between reruns."""
+    device = fabric.device
+    return {
+        **describe_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "cpu": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "processes": fabric.world_size,
+    }
+
+
+def describe_commit() -> dict[str, Any]:
+    """Return the project's ``git_commit`` and ``git_dirty``; None outside a git checkout."""
+    root = Path(__file__).resolve().parents[1]
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        dirty = bool(_git(root, "status", "--porcelain"))
+    except (OSError, subprocess.CalledProcessError):
+        return {"git_commit": None, "git_dirty": None}
+    return {"git_commit": commit, "git_dirty": dirty}
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,89 @@
+"""The order of samples: a function of seed and epoch, so that any step can be resumed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Batches of indices for one process.
+
+    The order depends on `seed` and `epoch` alone. It is padded from its start to a multiple of the
+    processes, so that all take the same number of steps; process r takes every r-th sample.
+
+    Args:
+        num_samples: Of the data set.
+        batch_size: A step and process; the last batch may be smaller.
+        shuffle: Draw a new order each epoch; otherwise the samples' own.
+        seed: Of the order.
+        labels: If given, classes are drawn equally often, with replacement.
+        rank: Of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        labels: Sequence[int] | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.first_step = 0
+        self._weights: Tensor | None = None
+        if labels is not None:
+            counts = Counter(labels)
+            self._weights = torch.tensor([1 / counts[label] for label in labels])
+
+    def set_position(self, epoch: int, first_step: int) -> None:
+        """Let the next iteration be that of `epoch`, without its first `first_step` batches."""
+        self.epoch = epoch
+        self.first_step = first_step
+
+    def __len__(self) -> int:
+        """Return the number of batches of a whole epoch."""
+        per_process = -(-self.num_samples // self.world_size)
+        return -(-per_process // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self._draw_order()
+        padding = -len(order) % self.world_size
+        own = (order + order[:padding])[self.rank :: self.world_size]
+        for step in range(self.first_step, len(self)):
+            yield own[step * self.batch_size : (step + 1) * self.batch_size]
+
+    def _draw_order(self) -> list[int]:
+        if not self.shuffle:
+            return list(range(self.num_samples))
+        generator = seeded_generator(self.seed, self.epoch)
+        if self._weights is None:
+            drawn = torch.randperm(self.num_samples, generator=generator)
+        else:
+            drawn = torch.multinomial(
+                self._weights, self.num_samples, replacement=True, generator=generator
+            )
+        order: list[int] = drawn.tolist()
+        return order
+
+
+def seeded_generator(*parts: int) -> torch.Generator:
+    """Return a CPU generator whose stream is a function of `parts`, e.g. seed, epoch, step."""
+    seed = 0
+    for part in parts:
+        seed = (seed * 1_000_003 + part + 1) % (2**63)
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,374 @@
+"""The training loop."""
+
+# B batch, K outputs a sample, N samples
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from datasets.samples import Sample
+from datasets.transforms import flip_and_rotate
+from trainers.checkpoint import load_model_state, load_rng_state, rng_state, save_checkpoint
+from trainers.config import TrainerConfig
+from trainers.errors import CheckpointError, InterruptedRunError, NonFiniteError
+from trainers.hooks.base import Hook
+from trainers.optim import build_one_cycle, build_optimizer
+from trainers.sampling import EpochBatches, seeded_generator
+
+log = logging.getLogger(__name__)
+
+
+class TrainingData(Protocol):
+    """A dataset of dicts with ``image`` uint8 (3, S, S), ``label``, ``index``, ``features``."""
+
+    samples: list[Sample]
+    labels: list[int]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
+@dataclass
+class Outputs:
+    """What the model gave for the samples of a split, gathered from all processes.
+
+    Attributes:
+        indices: int64 (N,), each sample once, ascending.
+        values: float32 (N, K): logits, or the loss of each image.
+        labels: int64 (N,), -1 without label.
+    """
+
+    indices: Tensor
+    values: Tensor
+    labels: Tensor
+
+
+class Trainer(ABC):
+    """Fits a model; a subclass says what the loss of a batch and the metrics of a split are.
+
+    Args:
+        fabric: Launched.
+        model: Its parameters that require a gradient are trained.
+        train_data: Shuffled each epoch.
+        val_data: Evaluated after each epoch.
+        config: Hyper-parameters.
+        hooks: Called in this order.
+
+    Attributes:
+        epoch: Number of epochs done.
+        step_in_epoch: Number of steps done in the current epoch.
+        global_step: Number of updates done.
+        metrics: Of the last epoch, tags like ``train/loss`` and ``val/loss``.
+        val_outputs: Of the last validation.
+        gradient_norm: Of the last step, before clipping.
+        images_per_second: Of the last epoch's training steps, over all processes.
+        images_trained: Images of all training steps so far, over all processes.
+        train_seconds: Time of all training steps so far.
+        last_checkpoint: Where the newest whole state lies, once a hook has written one.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: nn.Module,
+        train_data: TrainingData,
+        val_data: TrainingData,
+        config: TrainerConfig,
+        hooks: Sequence[Hook],
+    ) -> None:
+        self.fabric = fabric
+        self.config = config
+        self.hooks = list(hooks)
+        self.train_data = train_data
+        self.val_data = val_data
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer: Any
+        self.model: Any
+        self.model, self.optimizer = fabric.setup(model, build_optimizer(model.parameters(), config))
+        self.train_batches = EpochBatches(
+            len(train_data),
+            config.batch_size,
+            shuffle=True,
+            seed=config.seed,
+            labels=train_data.labels if config.balanced_sampling else None,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+        )
+        self.train_loader = self._make_loader(train_data, self.train_batches)
+        # After the loaders: only now is the number of steps a process known.
+        self.scheduler = build_one_cycle(
+            self.optimizer, config, max(2, config.epochs * len(self.train_batches))
+        )
+        self.epoch = 0
+        self.step_in_epoch = 0
+        self.global_step = 0
+        self.loss = float("nan")
+        self.gradient_norm = float("nan")
+        self.images_per_second = float("nan")
+        self.images_trained = 0
+        self.train_seconds = 0.0
+        self.metrics: dict[str, float] = {}
+        self.val_outputs: Outputs | None = None
+        self.last_checkpoint: Path | None = None
+        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._stop_requested = False
+
+    @abstractmethod
+    def compute_loss(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Return the batch's loss, a scalar, and the values (B, K) that `metrics_of` needs.
+
+        ``batch["image"]`` is float (B, 3, S, S) in [0, 1], augmented if the config says so.
+        """
+
+    @abstractmethod
+    def metrics_of(self, outputs: Outputs) -> dict[str, float]:
+        """Return a split's metrics by name; ``loss`` is among them and selects the best epoch."""
+
+    def fit(self) -> None:
+        """Train to the last epoch, from wherever `load_state_dict` has put the trainer.
+
+        Raises:
+            NonFiniteError: Before the update, if the loss or a gradient is not finite.
+            InterruptedRunError: After a checkpoint, if the user stopped the run.
+        """
+        with self._stop_between_steps():
+            try:
+                self._call("before_fit")
+                while self.epoch < self.config.epochs:
+                    self._call("before_epoch")
+                    self._train_epoch()
+                    self._validate()
+                    self._call("after_validation")
+                    self.epoch += 1
+                    self.step_in_epoch = 0
+                    self._seen = []
+                    self._call("after_epoch")
+            except BaseException as error:
+                for hook in self.hooks:
+                    hook.on_exception(self, error)
+                raise
+            finally:
+                self._call("after_fit")
+
+    def train_step(self, batch: dict[str, Any]) -> None:
+        """Update the model once; the order of these lines is the algorithm."""
+        loss, values = self.compute_loss(batch)
+        self._require_finite("loss", loss, batch)
+        self.fabric.backward(loss)
+        trained = [p for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
+        self._require_finite("gradient", norm, batch)
+        self.loss, self.gradient_norm = loss.item(), norm.item()
+        self._call("after_backward")
+        if self.config.clip == "value":
+            self.fabric.clip_gradients(
+                self.model, self.optimizer, clip_val=self.config.clip_limit
+            )
+        elif self.config.clip == "norm":
+            self.fabric.clip_gradients(
+                self.model, self.optimizer, max_norm=self.config.clip_limit
+            )
+        self.optimizer.step()
+        self.scheduler.step()
+        self.optimizer.zero_grad()
+        self._seen.append((batch["index"], values.detach().float(), batch["label"]))
+        self.step_in_epoch += 1
+        self.global_step += 1
+
+    @torch.no_grad()
+    def evaluate(self, data: TrainingData) -> Outputs:
+        """Return the model's values for every sample of `data`, each once, in evaluation mode."""
+        model = self.model.module
+        training = model.training
+        model.eval()
+        self._share_buffers(model)
+        batches = EpochBatches(
+            len(data),
+            self.config.batch_size,
+            shuffle=False,
+            rank=self.fabric.global_rank,
+            world_size=self.fabric.world_size,
+        )
+        seen = []
+        for batch in self._make_loader(data, batches):
+            batch["image"] = self._to_float(batch["image"])
+            _, values = self.compute_loss(batch)
+            seen.append((batch["index"], values.float(), batch["label"]))
+        model.train(training)
+        return self._gather(seen)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that an exact resume needs, in plain types and tensors."""
+        return {
+            "epoch": self.epoch,
+            "step_in_epoch": self.step_in_epoch,
+            "global_step": self.global_step,
+            "images_trained": self.images_trained,
+            "train_seconds": self.train_seconds,
+            "model": self.model.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "seen": [tuple(part.cpu() for part in parts) for parts in self._seen],
+            "rng": rng_state(),
+            "hooks": {type(hook).__name__: hook.state_dict() for hook in self.hooks},
+        }
+
+    def load_state_dict(self, state: dict[str, Any], source: Path) -> None:
+        """Take back what `state_dict` returned.
+
+        Raises:
+            CheckpointError: The state, read from `source`, is that of another model or incomplete.
+        """
+        try:
+            load_model_state(self.model.module, state["model"], source)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
+            self.epoch = int(state["epoch"])
+            self.step_in_epoch = int(state["step_in_epoch"])
+            self.global_step = int(state["global_step"])
+            self.images_trained = int(state["images_trained"])
+            self.train_seconds = float(state["train_seconds"])
+            self._seen = [tuple(parts) for parts in state["seen"]]
+            load_rng_state(state["rng"])
+            for hook in self.hooks:
+                hook.load_state_dict(state["hooks"][type(hook).__name__])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{source} is no complete checkpoint of this training ({error!r}). Pass "
+                "--overwrite to start again."
+            ) from error
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint of the whole state; called by all processes."""
+        save_checkpoint(self.fabric, path, self.state_dict())
+        self.last_checkpoint = path
+
+    def _train_epoch(self) -> None:
+        self.model.train()
+        self.train_batches.set_position(self.epoch, self.step_in_epoch)
+        images_before, seconds_before = self.images_trained, self.train_seconds
+        start = time.perf_counter()
+        for batch in self.train_loader:
+            batch["image"] = self._augment(self._to_float(batch["image"]))
+            self.train_step(batch)
+            self.images_trained += len(batch["index"]) * self.fabric.world_size
+            self.train_seconds += time.perf_counter() - start
+            self._call("after_step")
+            if self._should_stop():
+                raise InterruptedRunError(
+                    f"Stopped in epoch {self.epoch + 1} after step {self.global_step}."
+                )
+            start = time.perf_counter()
+        seconds = max(self.train_seconds - seconds_before, 1e-9)
+        self.images_per_second = (self.images_trained - images_before) / seconds
+
+    def _validate(self) -> None:
+        train = self.metrics_of(self._gather(self._seen))
+        self.val_outputs = self.evaluate(self.val_data)
+        val = self.metrics_of(self.val_outputs)
+        if not math.isfinite(val["loss"]):
+            raise NonFiniteError(
+                f"The validation loss of epoch {self.epoch + 1} is not finite. The run keeps its "
+                "earlier checkpoints; lower --lr and pass --overwrite."
+            )
+        self.metrics = {f"train/{name}": value for name, value in train.items()}
+        self.metrics |= {f"val/{name}": value for name, value in val.items()}
+
+    def _make_loader(self, data: TrainingData, batches: EpochBatches) -> Any:
+        workers = self.config.num_workers
+        loader: DataLoader[dict[str, Any]] = DataLoader(
+            data,  # type: ignore[arg-type]
+            batch_sampler=batches,
+            num_workers=workers,
+            pin_memory=self.fabric.device.type == "cuda",
+        )
+        return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+    def _to_float(self, images: Tensor) -> Tensor:
+        return images.to(torch.float32, memory_format=torch.channels_last) / 255
+
+    def _augment(self, images: Tensor) -> Tensor:
+        if not self.config.augment:
+            return images
+        generator = seeded_generator(
+            self.config.seed, self.epoch, self.step_in_epoch, self.fabric.global_rank
+        )
+        return flip_and_rotate(images, generator)
+
+    def _require_finite(self, what: str, value: Tensor, batch: dict[str, Any]) -> None:
+        if torch.isfinite(value).all():
+            return
+        ids = [self.train_data.samples[index].sample_id for index in batch["index"].tolist()]
+        kept = f" The last good checkpoint is {self.last_checkpoint}." if self.last_checkpoint else ""
+        raise NonFiniteError(
+            f"The {what} of step {self.global_step + 1} (epoch {self.epoch + 1}) is not finite; the "
+            f"model was not updated with it. Images of the batch: {', '.join(ids)}.{kept} Look at "
+            "these images, or lower --lr."
+        )
+
+    def _gather(self, seen: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Outputs:
+        """Return all processes' outputs; samples that padding repeated are kept once."""
+        device = self.fabric.device
+        columns = [torch.cat([parts[i].to(device) for parts in seen]) for i in range(3)]
+        if self.fabric.world_size > 1:
+            columns = [column.flatten(0, 1) for column in self.fabric.all_gather(columns)]
+        indices, values, labels = (column.cpu() for column in columns)
+        unique, inverse = torch.unique(indices, return_inverse=True)
+        first = torch.full((len(unique),), len(indices)).scatter_reduce_(
+            0, inverse, torch.arange(len(indices)), reduce="amin"
+        )
+        return Outputs(unique, values[first], labels[first])
+
+    def _share_buffers(self, model: nn.Module) -> None:
+        """Give all processes the running statistics of process 0, which differ by its samples."""
+        if self.fabric.world_size > 1:
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def _should_stop(self) -> bool:
+        if self.fabric.world_size == 1:
+            return self._stop_requested
+        requested = torch.tensor(float(self._stop_requested), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(requested, reduce_op="sum") > 0)
+
+    @contextmanager
+    def _stop_between_steps(self) -> Iterator[None]:
+        """Turn the first Ctrl-C or SIGTERM into a stop after the step, so that no state is torn."""
+
+        def request(number: int, frame: FrameType | None) -> None:
+            if self._stop_requested:
+                raise KeyboardInterrupt
+            self._stop_requested = True
+            log.warning("Stopping after this step. Once more to stop at once.")
+
+        names = (signal.SIGINT, signal.SIGTERM)
+        try:
+            earlier = {name: signal.signal(name, request) for name in names}
+        except ValueError:  # Not the main thread: signals are none of our business.
+            earlier = {}
+        try:
+            yield
+        finally:
+            for name, handler in earlier.items():
+                signal.signal(name, handler)
+
+    def _call(self, event: str) -> None:
+        for hook in self.hooks:
+            getattr(hook, event)(self)
