@@ -1,0 +1,1 @@
+"""Data: what is read, how it is split, and the features that are stored of it."""

@@ -143,7 +143,8 @@ def write_store(
         )
         row = 0
         for batch in batches:
-            values = batch.astype(spec.dtype)
+            with np.errstate(over="ignore"):  # What overflows is refused in the next line.
+                values = batch.astype(spec.dtype)
             if not np.isfinite(values).all():
                 raise DatasetError(
                     f"Encoder {spec.encoder} gives non-finite features for images in rows {row} to "

@@ -105,7 +105,7 @@ def read_folders(
     labels = [label for label, _ in paths]
     hashes = [hash_file(path) for _, path in paths]
     groups = _name_groups([path for _, path in paths], hashes, root, group_pattern)
-    splits = draw_parts(labels, groups, dict(fractions), seed)
+    splits = draw_parts(labels, groups, fractions, seed)
     training = [index for index, split in enumerate(splits) if split == "train"]
     subsets = dict(
         zip(

@@ -153,9 +153,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self.samples[index]
-        features = {
-            name: store.read(sample.content_key) for name, store in self.features.items()
-        }
+        features = {name: store.read(sample.content_key) for name, store in self.features.items()}
         return {
             "image": to_tensor(read_sample(sample), self.image_size),
             "label": self.labels[index],

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Final, cast
+from typing import Final
 
 from datasets.errors import DatasetError
 from datasets.files import write_whole
@@ -77,7 +77,8 @@ class SampleSet:
         return [
             sample
             for sample in self.samples
-            if sample.split == split and (split != "train" or label_percent in sample.label_percents)
+            if sample.split == split
+            and (split != "train" or label_percent in sample.label_percents)
         ]
 
     def count(self, split: Split, label_percent: LabelPercent = 100) -> dict[str, int]:
@@ -245,7 +246,7 @@ def _parse_row(row: dict[str, str], image_root: Path, where: str) -> Sample:
         sample_id=row["sample_id"],
         path=path,
         label=row["label"] or None,
-        split=cast(Split, split),
+        split=split,
         group=row["group"],
         sha256=row["sha256"],
         label_percents=percents_from(int(subset)) if split == "train" else ALL_PERCENTS,

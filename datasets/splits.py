@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,15 @@ from datasets.errors import DatasetError
 from datasets.taxonomy import LABEL_PERCENTS, LabelPercent
 
 _ROUNDING_SLACK: Final = 1e-9
+Part = TypeVar("Part", bound=str)
 
 
 def draw_parts(
     labels: Sequence[str],
     groups: Sequence[str],
-    fractions: Mapping[str, float],
+    fractions: Mapping[Part, float],
     seed: int,
-) -> list[str]:
+) -> list[Part]:
     """Return the name of the part that each item falls into.
 
     Each class is divided by `fractions` (rounded down to whole images, the first part takes the

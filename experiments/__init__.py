@@ -1,0 +1,1 @@
+"""One script a question, and what the scripts share."""

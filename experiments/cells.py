@@ -103,6 +103,6 @@ def _require_same_world(cells: SampleSet, encoders: Sequence[TrainedEncoder]) ->
         if trained.is_synthetic and not cells.is_synthetic:
             raise RunError(
                 f"The encoder {trained.encoder.name} learnt from {trained.data}, but {cells.name} "
-                "are real cells. Pass --prcc-run and --cam16-run of runs on real tissue, or another "
-                "--runs-root."
+                "are real cells. Pass --prcc-run and --cam16-run of runs on real tissue, or "
+                "another --runs-root."
             )

@@ -81,8 +81,13 @@ def _find_cam16_run(options: Options) -> Path:
     script = "experiments/camelyon16_resnet18.py"
     _require_data(options, run_dir, camelyon16.FOLDER, script, "--cam16-run")
     tumor_options = options_for(camelyon16_resnet18.Options, options, ENCODER_SEED)
-    backbone = {"backbone": options.backbone, "backbone_weights": options.backbone_weights}
-    return camelyon16_resnet18.main(replace(tumor_options, **backbone))
+    return camelyon16_resnet18.main(
+        replace(
+            tumor_options,
+            backbone=options.backbone,
+            backbone_weights=options.backbone_weights,
+        )
+    )
 
 
 def _require_data(options: Options, run_dir: Path, folder: str, script: str, flag: str) -> None:

@@ -57,8 +57,11 @@ def draw_misread(outputs: Outputs, data: TrainingData, title: str) -> NDArray[np
 
 
 def _draw_val_confusion(trainer: Trainer) -> NDArray[np.uint8]:
-    assert isinstance(trainer, ClassifierTrainer) and trainer.val_outputs is not None
-    return draw_confusion(trainer.val_outputs, trainer.classes, f"validation, epoch {trainer.epoch + 1}")
+    assert isinstance(trainer, ClassifierTrainer)
+    assert trainer.val_outputs is not None
+    return draw_confusion(
+        trainer.val_outputs, trainer.classes, f"validation, epoch {trainer.epoch + 1}"
+    )
 
 
 def _draw_val_misread(trainer: Trainer) -> NDArray[np.uint8]:

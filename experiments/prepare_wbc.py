@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.folders import read_folders
 from datasets.samples import MANIFEST_NAME, SampleSet, write_manifest
-from datasets.taxonomy import LABEL_PERCENTS, WBC_CLASSES
+from datasets.taxonomy import LABEL_PERCENTS, WBC_CLASSES, LabelPercent, Split
 from experiments.cli import run_script
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,8 @@ def main(options: Options) -> Path:
 
 
 def _format_counts(cells: SampleSet) -> str:
-    columns = [("train", percent) for percent in LABEL_PERCENTS] + [("val", 100), ("test", 100)]
+    columns: list[tuple[Split, LabelPercent]] = [("train", p) for p in LABEL_PERCENTS]
+    columns += [("val", 100), ("test", 100)]
     heads = [f"{percent} %" if split == "train" else split for split, percent in columns]
     counts = [cells.count(split, percent) for split, percent in columns]
     lines = [f"{'class':14}" + "".join(f"{head:>8}" for head in heads)]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lightning_fabric import Fabric
 from torch import nn
 
 from datasets.images import FeatureLookup, ImageDataset
@@ -21,7 +20,7 @@ from experiments.reporting.tables import format_result
 from trainers.checkpoint import read_checkpoint
 from trainers.classifier import ClassifierTrainer
 from trainers.config import TrainerConfig
-from trainers.device import precision_of
+from trainers.device import Fabric, precision_of
 from trainers.finish import describe_data, describe_splits, finish_classifier
 from trainers.hooks import default_hooks
 from trainers.hooks.tensorboard import log_result
@@ -44,12 +43,18 @@ def options_for(script_options: type[AnyOptions], options: RunOptions, seed: int
     What shapes that training (epochs, rates, batch) keeps its own defaults; an unfinished run is
     resumed.
     """
-    shared = ("data_root", "cache_root", "device", "precision", "num_workers", "max_train_images")
-    shared += ("skip_unreadable", "check_counts")
-    values = {field.name: getattr(options, field.name) for field in fields(RunOptions)
-              if field.name in shared}
     return script_options(
-        **values, runs_root=options.find_runs_root(), seed=seed, resume=True
+        data_root=options.data_root,
+        runs_root=options.find_runs_root(),
+        cache_root=options.cache_root,
+        seed=seed,
+        device=options.device,
+        precision=options.precision,
+        num_workers=options.num_workers,
+        resume=True,
+        max_train_images=options.max_train_images,
+        skip_unreadable=options.skip_unreadable,
+        check_counts=options.check_counts,
     )
 
 
@@ -137,7 +142,9 @@ def fit_and_test_classifier(
     hooks = default_hooks(run.run_dir, title, classifier_pictures())
     trainer = ClassifierTrainer(run.fabric, model, data["train"], data["val"], config, hooks)
     fit(run, trainer)
-    splits = describe_splits({name: part.samples for name, part in data.items()}, data["train"].classes)
+    splits = describe_splits(
+        {name: part.samples for name, part in data.items()}, data["train"].classes
+    )
     summary, outputs = finish_classifier(
         run, trainer, data["test"], {**facts, "data": describe_data(sample_set), "splits": splits}
     )

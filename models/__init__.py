@@ -1,0 +1,1 @@
+"""Networks, frozen encoders and losses; they know nothing of data or runs."""

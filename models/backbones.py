@@ -143,12 +143,12 @@ def _remove_head(model: nn.Module) -> None:
 
 def _torchvision_state(name: str) -> Mapping[str, Tensor]:
     weights = torchvision.models.get_model_weights(name)
-    default = weights.DEFAULT  # type: ignore[attr-defined]
+    default = weights.DEFAULT
     cached = Path(torch.hub.get_dir()) / "checkpoints" / default.url.rsplit("/", 1)[-1]
     try:
         if not cached.is_file():
             # The download itself has no time limit, and a firewall may swallow packets.
-            urllib.request.urlopen(  # noqa: S310
+            urllib.request.urlopen(
                 urllib.request.Request(default.url, method="HEAD"), timeout=_CONNECT_SECONDS
             ).close()
         state: Mapping[str, Tensor] = default.get_state_dict(progress=True, check_hash=True)
@@ -160,15 +160,15 @@ def _torchvision_state(name: str) -> Mapping[str, Tensor]:
 def _timm_state(name: str) -> Mapping[str, Tensor]:
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0)
-    except Exception as error:  # noqa: BLE001 - the hub client raises many unrelated kinds
+    except Exception as error:
         raise _no_pretrained(name, error) from error
     return model.state_dict()
 
 
 def _no_pretrained(name: str, error: Exception) -> WeightsError:
     return WeightsError(
-        f"The pretrained weights of {name} are neither in the cache nor to be downloaded ({error}). "
-        "Three ways out: (1) go online once, so that they are cached; (2) pass --backbone-weights "
-        "PATH, a safetensors file or state dict; (3) pass --backbone-weights random, which makes "
-        "the encoder an untrained control."
+        f"The pretrained weights of {name} are neither in the cache nor to be downloaded "
+        f"({error}). Three ways out: (1) go online once, so that they are cached; (2) pass "
+        "--backbone-weights PATH, a safetensors file or state dict; (3) pass --backbone-weights "
+        "random, which makes the encoder an untrained control."
     )

@@ -19,5 +19,7 @@ def ssim_loss(reconstructions: Tensor, images: Tensor) -> Tensor:
         reconstructions: Float (B, C, H, W) in [0, 1].
         images: The same shape and range.
     """
-    similarity = ssim(reconstructions.float(), images.float(), data_range=1.0, size_average=False)
+    similarity: Tensor = ssim(
+        reconstructions.float(), images.float(), data_range=1.0, size_average=False
+    )
     return 1 - similarity

@@ -16,6 +16,17 @@ _MALLOC_SETTINGS = (
     (-2, 2**28),  # M_TOP_PAD: grow the heap by 256 MB at a time.
 )
 
+__all__ = [
+    "Device",
+    "Fabric",
+    "Precision",
+    "hide_bars",
+    "launch_fabric",
+    "precision_of",
+    "resolve_precision",
+    "seed_all",
+]
+
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
@@ -47,9 +58,7 @@ def seed_all(seed: int) -> None:
     seed_everything(seed, verbose=False)
 
 
-def resolve_precision(
-    accelerator: str, precision: Precision
-) -> Literal["32-true", "bf16-mixed"]:
+def resolve_precision(accelerator: str, precision: Precision) -> Literal["32-true", "bf16-mixed"]:
     """Return `precision`, or for ``auto`` bf16-mixed where the hardware multiplies in bf16."""
     if precision != "auto":
         return precision

@@ -55,7 +55,9 @@ def ensure_features(
     with FileLock(path.with_suffix(".lock")):
         if not path.is_file():
             size = spec.num_bytes(len(unique)) / 1e6
-            log.info("Extracting %s features of %d images: %.1f MB.", spec.encoder, len(unique), size)
+            log.info(
+                "Extracting %s features of %d images: %.1f MB.", spec.encoder, len(unique), size
+            )
             batches = _encode(fabric, encoder, unique, batch_size, num_workers)
             write_store(path, spec, [sample.content_key for sample in unique], batches)
     return FeatureStore(path, key)
@@ -72,7 +74,9 @@ def _encode(
     encoder = encoder.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     dataset = ImageDataset(samples, (), encoder.input_size)
     loader = DataLoader(dataset, batch_size, num_workers=num_workers)
-    with tqdm(total=len(samples), desc=f"{encoder.name} features", unit="image", disable=hide_bars()) as bar:
+    with tqdm(
+        total=len(samples), desc=f"{encoder.name} features", unit="image", disable=hide_bars()
+    ) as bar:
         for batch in loader:
             images = batch["image"].to(fabric.device).to(memory_format=torch.channels_last) / 255
             with fabric.autocast():

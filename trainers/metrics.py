@@ -68,9 +68,7 @@ def test_metrics(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> dict
         "expected_calibration_error": multiclass_calibration_error(
             probs, labels, num_classes=len(classes), n_bins=CALIBRATION_BINS
         ).item(),
-        "brier": float(
-            brier_score_loss(labels, probs, labels=every, scale_by_half=False)
-        ),
+        "brier": float(brier_score_loss(labels, probs, labels=every, scale_by_half=False)),
         "per_class": {
             name: {
                 "precision": float(precision),
@@ -93,7 +91,5 @@ def _agreement(labels: Tensor, preds: Tensor, num_classes: int) -> dict[str, flo
         "balanced_accuracy": float(
             recall_score(labels, preds, labels=present, average="macro", zero_division=0)
         ),
-        "macro_f1": float(
-            f1_score(labels, preds, labels=every, average="macro", zero_division=0)
-        ),
+        "macro_f1": float(f1_score(labels, preds, labels=every, average="macro", zero_division=0)),
     }

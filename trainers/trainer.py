@@ -101,7 +101,9 @@ class Trainer(ABC):
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer: Any
         self.model: Any
-        self.model, self.optimizer = fabric.setup(model, build_optimizer(model.parameters(), config))
+        self.model, self.optimizer = fabric.setup(
+            model, build_optimizer(model.parameters(), config)
+        )
         self.train_batches = EpochBatches(
             len(train_data),
             config.batch_size,
@@ -178,13 +180,9 @@ class Trainer(ABC):
         self.loss, self.gradient_norm = loss.item(), norm.item()
         self._call("after_backward")
         if self.config.clip == "value":
-            self.fabric.clip_gradients(
-                self.model, self.optimizer, clip_val=self.config.clip_limit
-            )
+            self.fabric.clip_gradients(self.model, self.optimizer, clip_val=self.config.clip_limit)
         elif self.config.clip == "norm":
-            self.fabric.clip_gradients(
-                self.model, self.optimizer, max_norm=self.config.clip_limit
-            )
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip_limit)
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
@@ -316,11 +314,13 @@ class Trainer(ABC):
         if torch.isfinite(value).all():
             return
         ids = [self.train_data.samples[index].sample_id for index in batch["index"].tolist()]
-        kept = f" The last good checkpoint is {self.last_checkpoint}." if self.last_checkpoint else ""
+        kept = (
+            f" The last good checkpoint is {self.last_checkpoint}." if self.last_checkpoint else ""
+        )
         raise NonFiniteError(
-            f"The {what} of step {self.global_step + 1} (epoch {self.epoch + 1}) is not finite; the "
-            f"model was not updated with it. Images of the batch: {', '.join(ids)}.{kept} Look at "
-            "these images, or lower --lr."
+            f"The {what} of step {self.global_step + 1} (epoch {self.epoch + 1}) is not finite; "
+            f"the model was not updated with it. Images of the batch: {', '.join(ids)}.{kept} Look "
+            "at these images, or lower --lr."
         )
 
     def _gather(self, seen: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Outputs:
@@ -346,7 +346,8 @@ class Trainer(ABC):
         if self.fabric.world_size == 1:
             return self._stop_requested
         requested = torch.tensor(float(self._stop_requested), device=self.fabric.device)
-        return bool(self.fabric.all_reduce(requested, reduce_op="sum") > 0)
+        total: Any = self.fabric.all_reduce(requested, reduce_op="sum")
+        return bool(total > 0)
 
     @contextmanager
     def _stop_between_steps(self) -> Iterator[None]:

@@ -1,0 +1,1 @@
+"""One module a published data set, read in the layout in which it is published."""

@@ -48,7 +48,9 @@ def read_prcc(root: Path, *, seed: int = 0, skip_unreadable: bool = False) -> Sa
     if skip_unreadable:
         paths, skipped = split_readable(paths)
     hashes = [hash_file(path) for path in paths]
-    groups = [_find_patient(path.name) or content for path, content in zip(paths, hashes, strict=True)]
+    groups = [
+        _find_patient(path.name) or content for path, content in zip(paths, hashes, strict=True)
+    ]
     if len(set(groups)) < len(SPLIT_FRACTIONS):
         raise DatasetError(
             f"{folder} holds images of {len(set(groups))} patient(s); train, val and test need "

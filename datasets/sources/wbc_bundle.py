@@ -122,9 +122,7 @@ def report_counts(differences: list[str], *, strict: bool) -> None:
 def _list_class_images(
     folder: Path, skip_unreadable: bool
 ) -> tuple[dict[str, list[Path]], list[Path]]:
-    images = {
-        label: list_images(path) for label, path in find_class_folders(folder).items()
-    }
+    images = {label: list_images(path) for label, path in find_class_folders(folder).items()}
     broken: list[Path] = []
     if skip_unreadable:
         readable, broken = split_readable(path for paths in images.values() for path in paths)

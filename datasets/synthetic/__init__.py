@@ -2,6 +2,8 @@
 
 from datasets.synthetic.bundle import (
     SyntheticSizes,
+    draw_cell_sheet,
+    draw_tissue_sheet,
     ensure_synthetic_bundle,
     is_synthetic_root,
     write_synthetic_bundle,
@@ -9,6 +11,8 @@ from datasets.synthetic.bundle import (
 
 __all__ = [
     "SyntheticSizes",
+    "draw_cell_sheet",
+    "draw_tissue_sheet",
     "ensure_synthetic_bundle",
     "is_synthetic_root",
     "write_synthetic_bundle",

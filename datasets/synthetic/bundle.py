@@ -9,10 +9,9 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Never
 
 import numpy as np
 from filelock import FileLock
@@ -97,7 +96,7 @@ def write_synthetic_bundle(root: Path, sizes: SyntheticSizes) -> None:
             bar.update()
 
 
-def _write_training_cells(root: Path, sizes: SyntheticSizes, bar: tqdm[None]) -> None:
+def _write_training_cells(root: Path, sizes: SyntheticSizes, bar: tqdm[Never]) -> None:
     for label, number in zip(WBC_CLASSES, sizes.cells_by_class, strict=True):
         for index in range(number):
             rng = _generator(sizes.seed, f"train/{label}", index)
@@ -114,7 +113,7 @@ def _write_training_cells(root: Path, sizes: SyntheticSizes, bar: tqdm[None]) ->
             bar.update()
 
 
-def _write_val_cells(root: Path, sizes: SyntheticSizes, bar: tqdm[None]) -> None:
+def _write_val_cells(root: Path, sizes: SyntheticSizes, bar: tqdm[Never]) -> None:
     for label, number in zip(WBC_CLASSES, sizes.val_cells_by_class, strict=True):
         for index in range(number):
             rng = _generator(sizes.seed, f"val/{label}", index)
@@ -125,7 +124,7 @@ def _write_val_cells(root: Path, sizes: SyntheticSizes, bar: tqdm[None]) -> None
 
 
 def _write_tiles(
-    root: Path, tiles: dict[str, int], sizes: SyntheticSizes, bar: tqdm[None]
+    root: Path, tiles: dict[str, int], sizes: SyntheticSizes, bar: tqdm[Never]
 ) -> None:
     for split, number in tiles.items():
         for label in TILE_CLASSES:
@@ -139,14 +138,26 @@ def _write_tiles(
                 bar.update()
 
 
-def draw_contact_sheet(labels: Sequence[str], columns: int, size: int, seed: int) -> Image.Image:
-    """Return `columns` synthetic cells of each class, a row a class."""
+def draw_cell_sheet(columns: int, size: int, seed: int) -> Image.Image:
+    """Return `columns` cells of `size` pixels of each class, a row a class in their order."""
     rows = [
-        np.hstack([draw_cell(label, size, _generator(seed, f"sheet/{label}", index))[0]
-                   for index in range(columns)])
-        for label in labels
+        np.hstack(
+            [draw_cell(label, size, _generator(seed, label, index))[0] for index in range(columns)]
+        )
+        for label in WBC_CLASSES
     ]
     return Image.fromarray(np.vstack(rows))
+
+
+def draw_tissue_sheet(size: int, seed: int) -> Image.Image:
+    """Return two normal, two tumor and two renal tiles of `size` pixels side by side."""
+    pairs = [(label, index) for label in TILE_CLASSES for index in range(2)]
+    tiles = [
+        draw_lymph_node_tile(label, size, _generator(seed, label, index))[0]
+        for label, index in pairs
+    ]
+    tiles += [draw_renal_tile(size, _generator(seed, "renal", index)) for index in range(2)]
+    return Image.fromarray(np.hstack(tiles))
 
 
 def _share(number: int, percent: int) -> int:

@@ -89,7 +89,8 @@ def stamp_disc(plane: Plane, center: tuple[float, float], radius: float, value: 
 def smooth_noise(size: int, sigma: float, rng: np.random.Generator) -> Plane:
     """Return Gaussian noise smoothed over `sigma` pixels, (S, S), with mean 0 and sd 1."""
     noise = ndimage.gaussian_filter(rng.standard_normal((size, size)), sigma, mode="wrap")
-    return ((noise - noise.mean()) / max(float(noise.std()), 1e-9)).astype(np.float32)
+    scaled: Plane = ((noise - noise.mean()) / max(float(noise.std()), 1e-9)).astype(np.float32)
+    return scaled
 
 
 def paint(canvas: Canvas, coverage: Plane, colour: Sequence[float] | Canvas) -> None:
@@ -116,7 +117,8 @@ def develop(canvas: Canvas, stain_spread: float, rng: np.random.Generator) -> ND
     blur = rng.uniform(0.3, 1.1)
     image = ndimage.gaussian_filter(image, (blur, blur, 0))
     image = image + rng.normal(0, 0.012, size=image.shape)
-    return (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    pixels: NDArray[np.uint8] = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    return pixels
 
 
 def _offsets(size: int, center: tuple[float, float]) -> tuple[Plane, Plane]:

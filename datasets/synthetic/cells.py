@@ -89,9 +89,7 @@ def _paint_nucleus(
     paint(canvas, shape * cell.body, np.clip(colour, 0.05, 0.95))
 
 
-def _lobes(
-    cell: _Cell, number: int, lobe: float, spread: float, rng: np.random.Generator
-) -> Plane:
+def _lobes(cell: _Cell, number: int, lobe: float, spread: float, rng: np.random.Generator) -> Plane:
     """Return lobes of radius `lobe` set along an arc at `spread` radii, joined by strands."""
     shape = np.zeros((cell.size, cell.size), dtype=np.float32)
     gap = rng.uniform(1.0, 1.35) if number > 2 else rng.uniform(1.7, 2.4)

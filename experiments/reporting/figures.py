@@ -64,5 +64,6 @@ def draw_image_pairs(above: Sequence[Picture], below: Sequence[Picture]) -> Pict
 
 def _to_pixels(figure: Figure) -> Picture:
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels: Picture = np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
+    return pixels

@@ -51,6 +51,6 @@ class FrozenGuardHook(Hook):
         moved = [path for path, value in self.hashes.items() if now.get(path) != value]
         if moved:
             raise RunError(
-                f"Frozen encoder(s) {', '.join(moved)} changed {when}. Their features are no longer "
-                "those that were stored; this run must not be reported."
+                f"Frozen encoder(s) {', '.join(moved)} changed {when}. Their features are no "
+                "longer those that were stored; this run must not be reported."
             )

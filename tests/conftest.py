@@ -1,0 +1,151 @@
+"""Fixtures: a tiny synthetic bundle, finished encoder runs on it, and a toy training."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from datasets.samples import Sample
+from datasets.synthetic import SyntheticSizes, write_synthetic_bundle
+from experiments import camelyon16_resnet18, prcc_autoencoder
+from trainers.config import TrainerConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TINY = SyntheticSizes(
+    cells_by_class=(3, 4, 5, 3, 7),
+    val_cells_by_class=(4, 4, 4, 4, 6),
+    cell_size=48,
+    tiles_by_class=6,
+    tile_size=48,
+    renal_images=6,
+    renal_size=64,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic bundle of a few small images."""
+    root = tmp_path_factory.mktemp("bundle")
+    write_synthetic_bundle(root, TINY)
+    return root
+
+
+@pytest.fixture(scope="session")
+def encoder_runs(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Finished runs of the autoencoder and of the tumor classifier."""
+    shared = {
+        "data_root": tiny_bundle,
+        "runs_root": tmp_path_factory.mktemp("encoder_runs"),
+        "epochs": 1,
+        "device": "cpu",
+    }
+    prcc_run = prcc_autoencoder.main(prcc_autoencoder.Options(**shared, batch_size=4))
+    cam16_run = camelyon16_resnet18.main(
+        camelyon16_resnet18.Options(**shared, backbone="squeezenet1_1", backbone_weights="random")
+    )
+    return prcc_run, cam16_run
+
+
+@pytest.fixture
+def fabric() -> Fabric:
+    """One process on the CPU in 32 bit."""
+    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    fabric.launch()
+    return fabric
+
+
+class ToyData:
+    """Sixteen 8x8 images whose class, light or dark, shows in every pixel."""
+
+    classes = ("dark", "light")
+
+    def __init__(self, num_samples: int = 16) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.labels = [index % 2 for index in range(num_samples)]
+        self.samples = [
+            Sample(
+                f"toy/{index}",
+                Path(f"{index}.png"),
+                self.classes[label],
+                "train",
+                str(index),
+                sha256=str(index),
+            )
+            for index, label in enumerate(self.labels)
+        ]
+        noise = torch.randint(0, 60, (num_samples, 3, 8, 8), generator=generator)
+        light = torch.tensor(self.labels).view(-1, 1, 1, 1) * 120
+        self.images = (noise + light).to(torch.uint8)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict:
+        return {
+            "image": self.images[index],
+            "label": self.labels[index],
+            "index": index,
+            "features": {},
+        }
+
+
+class ToyModel(nn.Module):
+    """A convolution with batch norm and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images)
+
+
+@pytest.fixture
+def toy_data() -> ToyData:
+    return ToyData()
+
+
+@pytest.fixture
+def toy_model() -> ToyModel:
+    torch.manual_seed(0)
+    return ToyModel()
+
+
+@pytest.fixture
+def toy_config() -> TrainerConfig:
+    return replace(TrainerConfig(epochs=3), batch_size=4, augment=True)
+
+
+def run_python(
+    *arguments: object, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess:
+    """Run ``python ARGUMENTS`` in the project's root and return what it printed."""
+    result = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=300,
+        check=False,
+    )
+    if check and result.returncode != 0:
+        raise AssertionError(f"{arguments} exited with {result.returncode}:\n{result.stderr}")
+    return result
+
+
+@pytest.fixture
+def python():
+    """The function `run_python`."""
+    return run_python

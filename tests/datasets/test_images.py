@@ -1,0 +1,133 @@
+"""Reading images of every kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets import images as images_module
+from datasets.errors import DatasetError, UnreadableImageError
+from datasets.images import ImageDataset, list_images, read_image, read_mask, split_readable
+from datasets.samples import Sample
+
+GRAY = np.linspace(0, 255, 24 * 20).reshape(24, 20).astype(np.uint8)
+
+
+def sample(path: Path, **changes) -> Sample:
+    return Sample(path.name, path, "a", "train", path.name, sha256=path.name, **changes)
+
+
+def test_gray_image_has_three_equal_channels(tmp_path: Path):
+    Image.fromarray(GRAY).save(tmp_path / "gray.png")
+    assert (np.asarray(read_image(tmp_path / "gray.png")) == GRAY[:, :, None]).all()
+
+
+def test_sixteen_bit_image_keeps_its_shades(tmp_path: Path):
+    Image.fromarray(GRAY.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    assert (np.asarray(read_image(tmp_path / "deep.png"))[:, :, 0] == GRAY).all()
+
+
+def test_transparent_pixels_are_laid_on_white(tmp_path: Path):
+    pixels = np.zeros((4, 4, 4), dtype=np.uint8)
+    pixels[:, 2:] = (10, 20, 30, 255)
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "clear.png")
+    rgb = np.asarray(read_image(tmp_path / "clear.png"))
+    assert (rgb[:, :2] == 255).all()
+    assert (rgb[:, 2:] == (10, 20, 30)).all()
+
+
+def test_cmyk_image_is_converted(tmp_path: Path):
+    red = Image.new("RGB", (16, 16), (255, 0, 0))
+    red.convert("CMYK").save(tmp_path / "print.jpg", quality=95)
+    rgb = np.asarray(read_image(tmp_path / "print.jpg")).mean(axis=(0, 1))
+    assert rgb[0] > 200
+    assert max(rgb[1:]) < 60
+
+
+def test_palette_image_is_converted(tmp_path: Path):
+    Image.new("RGB", (8, 8), (0, 128, 255)).convert("P").save(tmp_path / "palette.gif")
+    image = read_image(tmp_path / "palette.gif")
+    assert image.mode == "RGB"
+
+
+def test_exif_rotation_is_applied(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 10)).save(tmp_path / "turned.jpg", exif=exif)
+    assert read_image(tmp_path / "turned.jpg").size == (10, 30)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", b"\xff\xd8\xff\xe0 truncated"])
+def test_broken_file_is_named(tmp_path: Path, content: bytes):
+    (tmp_path / "broken.jpg").write_bytes(content)
+    with pytest.raises(UnreadableImageError, match=r"broken\.jpg.*--skip-unreadable"):
+        read_image(tmp_path / "broken.jpg")
+
+
+def test_truncated_jpeg_is_refused_not_filled_up(tmp_path: Path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.jpg")
+    content = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UnreadableImageError, match=r"half\.jpg"):
+        read_image(tmp_path / "half.jpg")
+
+
+def test_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(UnreadableImageError, match="no such file"):
+        read_image(tmp_path / "gone.jpg")
+
+
+def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(images_module, "MAX_PIXELS", 99)
+    Image.new("RGB", (10, 10)).save(tmp_path / "bomb.png")
+    with pytest.raises(UnreadableImageError, match="10x10 pixels are more than"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_hidden_files_and_other_kinds_are_not_images(tmp_path: Path):
+    for name in ("b.JPG", "a.png", ".DS_169665.jpg", "Thumbs.db", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in list_images(tmp_path)] == ["a.png", "b.JPG"]
+
+
+def test_masked_sample_is_black_outside_the_mask(tmp_path: Path):
+    Image.new("RGB", (8, 8), (200, 100, 50)).save(tmp_path / "cell.png")
+    mask = np.zeros((8, 8), dtype=np.uint8)
+    mask[:, 4:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    dataset = ImageDataset(
+        [sample(tmp_path / "cell.png", mask_path=tmp_path / "mask.png")], ("a",), image_size=8
+    )
+    image = dataset[0]["image"]
+    assert image.shape == (3, 8, 8)
+    assert image.dtype == torch.uint8
+    assert (image[:, :, :4] == 0).all()
+    assert image[:, 0, 7].tolist() == [200, 100, 50]
+
+
+def test_mask_of_another_size_is_refused(tmp_path: Path):
+    Image.new("L", (8, 9)).save(tmp_path / "mask.png")
+    with pytest.raises(DatasetError, match=r"8x9 pixels, its image 8x8"):
+        read_mask(tmp_path / "mask.png", (8, 8))
+
+
+def test_images_are_resized_to_the_asked_side_and_labelled(tmp_path: Path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "cell.png")
+    entry = ImageDataset([sample(tmp_path / "cell.png")], ("b", "a"), image_size=16)[0]
+    assert entry["image"].shape == (3, 16, 16)
+    assert entry["label"] == 1
+
+
+def test_split_readable_lists_what_does_not_decode(tmp_path: Path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"bad")
+    readable, broken = split_readable([tmp_path / "good.png", tmp_path / "bad.png"])
+    assert [path.name for path in readable] == ["good.png"]
+    assert [path.name for path in broken] == ["bad.png"]
+    with pytest.raises(UnreadableImageError, match=r"bad\.png"):
+        split_readable([tmp_path / "bad.png"], raise_first=True)

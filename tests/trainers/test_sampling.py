@@ -1,0 +1,55 @@
+"""The order of samples."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from trainers.sampling import EpochBatches, seeded_generator
+
+
+def flat(batches: EpochBatches) -> list[int]:
+    return [index for batch in batches for index in batch]
+
+
+def test_every_sample_comes_once_an_epoch_in_an_order_of_its_own():
+    batches = EpochBatches(10, 3, shuffle=True, seed=1)
+    first = flat(batches)
+    batches.set_position(1, 0)
+    assert sorted(first) == sorted(flat(batches)) == list(range(10))
+    assert first != flat(batches)
+    assert [len(batch) for batch in batches] == [3, 3, 3, 1]
+    assert len(batches) == 4
+
+
+def test_position_inside_an_epoch_continues_the_same_order():
+    batches = EpochBatches(10, 3, shuffle=True, seed=1)
+    batches.set_position(5, 0)
+    whole = list(batches)
+    batches.set_position(5, 2)
+    assert list(batches) == whole[2:]
+
+
+@pytest.mark.parametrize("number", [8, 9])
+def test_processes_share_the_epoch_and_take_equally_many_steps(number: int):
+    parts = [
+        EpochBatches(number, 2, shuffle=True, seed=0, rank=rank, world_size=2) for rank in range(2)
+    ]
+    assert len(parts[0]) == len(parts[1]) == len(list(parts[0])) == len(list(parts[1]))
+    counts = Counter(flat(parts[0]) + flat(parts[1]))
+    assert set(counts) == set(range(number))
+    assert counts.total() == number + number % 2
+
+
+def test_balanced_sampling_draws_classes_equally_often():
+    labels = [0] * 900 + [1] * 100
+    drawn = Counter(labels[i] for i in flat(EpochBatches(1000, 50, shuffle=True, labels=labels)))
+    assert drawn[1] == pytest.approx(500, abs=70)
+
+
+def test_generators_of_different_parts_differ():
+    seeds = {
+        seeded_generator(*parts).initial_seed() for parts in [(0,), (1,), (0, 0), (0, 1), (1, 0)]
+    }
+    assert len(seeds) == 5
