@@ -6,7 +6,8 @@ from pathlib import Path
 
 from datasets.errors import DatasetError
 from datasets.folders import read_folders
-from datasets.samples import MANIFEST_NAME, SampleSet, read_manifest
+from datasets.manifest import MANIFEST_NAME, read_manifest
+from datasets.samples import SampleSet
 from datasets.sources.wbc_bundle import read_wbc_bundle
 from datasets.taxonomy import WBC_CLASSES, LabelPercent
 

@@ -74,7 +74,7 @@ def main(options: Options) -> Path:
     )
     tiles = limit_training(tiles, options.max_train_images)
     tiles.require_all_classes()
-    epochs = SYNTHETIC_EPOCHS if options.is_synthetic else EPOCHS
+    epochs = SYNTHETIC_EPOCHS if tiles.is_synthetic else EPOCHS
     config = options.trainer_config(epochs, augment=True)
     seed_all(options.seed)
     backbone = _build_backbone(options, tiles.is_synthetic)

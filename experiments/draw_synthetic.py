@@ -1,7 +1,7 @@
 """What do the synthetic images look like?
 
 Writes the synthetic bundle into a folder in the course bundle's layout, and contact sheets of its
-cells and tissue tiles as PNG.
+cells and tissue tiles.
 
     python experiments/draw_synthetic.py --out data/synthetic [--scale 2]
 
@@ -46,9 +46,9 @@ def main(options: Options) -> None:
     if options.out.exists() and any(options.out.iterdir()) and not options.sheets_only:
         raise ValueError(f"{options.out} is not empty. Pass another --out.")
     options.out.mkdir(parents=True, exist_ok=True)
-    draw_cell_sheet(options.columns, 128, options.seed).save(options.out / "synthetic_cells.png")
-    draw_tissue_sheet(256, options.seed).save(options.out / "synthetic_tissue.png")
-    print(f"Contact sheets: {options.out}/synthetic_cells.png, synthetic_tissue.png")
+    draw_cell_sheet(options.columns, 128, options.seed).save(options.out / "synthetic_cells.jpg")
+    draw_tissue_sheet(256, options.seed).save(options.out / "synthetic_tissue.jpg")
+    print(f"Contact sheets: {options.out}/synthetic_cells.jpg, synthetic_tissue.jpg")
     if not options.sheets_only:
         sizes = SyntheticSizes(seed=options.seed)
         larger = replace(

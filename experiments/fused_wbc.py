@@ -54,9 +54,10 @@ def main(options: Options) -> FinishedRun:
     """Train what is missing, then train and test the fused classifier; return its run."""
     announce_data(options)
     with tqdm(total=3, desc="runs", unit="run", leave=False, disable=hide_bars()) as runs:
-        prcc_encoder = encoder_from_prcc_run(_find_prcc_run(options))
-        runs.update()
+        # The quick one first: a wrong --backbone is told at once.
         cam16_encoder = encoder_from_cam16_run(_find_cam16_run(options))
+        runs.update()
+        prcc_encoder = encoder_from_prcc_run(_find_prcc_run(options))
         runs.update()
         encoders = [prcc_encoder, cam16_encoder]
         return train_cells(options, EXPERIMENT, EPOCHS, encoders, options.combine)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from datasets.synthetic import ensure_synthetic_bundle
+from datasets.synthetic import ensure_synthetic_bundle, is_synthetic_root
 from trainers.config import TrainerConfig
 from trainers.device import Device, Precision
 
@@ -18,13 +18,13 @@ class RunOptions:
     data_root: Path | None = None
     """Folder of the data (README, Data). Without it: the built-in synthetic set."""
     runs_root: Path | None = None
-    """Folder of the runs. Default: runs, or runs/synthetic for the synthetic set."""
+    """Folder of the runs. Default: runs, or runs/synthetic for synthetic images."""
     cache_root: Path = Path("cache")
     """Folder of what can be made again: stored features, synthetic images."""
     seed: int = 0
     """Of weights, order of the samples and augmentation."""
     epochs: int | None = None
-    """Default: as the source system; fewer on the synthetic set (see above)."""
+    """Default: as the source system (see above)."""
     batch_size: int = 16
     """Images a step and process."""
     lr: float = 0.01
@@ -72,8 +72,8 @@ class RunOptions:
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether the built-in synthetic set is used."""
-        return self.data_root is None
+        """Whether the data root is the built-in or another synthetic bundle."""
+        return self.data_root is None or is_synthetic_root(self.data_root)
 
     def find_data_root(self) -> Path:
         """Return the data root; that of the synthetic set is drawn if need be."""

@@ -15,8 +15,10 @@ from experiments.reporting.figures import (
 )
 from trainers.autoencoder import AutoencoderTrainer
 from trainers.classifier import ClassifierTrainer
+from trainers.data import TrainingData
 from trainers.hooks import Picture
-from trainers.trainer import Outputs, Trainer, TrainingData
+from trainers.outputs import Outputs
+from trainers.trainer import Trainer
 
 _NUM_MISREAD = 12
 _NUM_RECONSTRUCTIONS = 6

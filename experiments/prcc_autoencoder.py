@@ -50,7 +50,7 @@ def main(options: Options) -> Path:
     fabric = launch_fabric(options.device, options.precision, options.seed)
     images = read_prcc(options.find_data_root(), skip_unreadable=options.skip_unreadable)
     images = limit_training(images, options.max_train_images)
-    epochs = SYNTHETIC_EPOCHS if options.is_synthetic else EPOCHS
+    epochs = SYNTHETIC_EPOCHS if images.is_synthetic else EPOCHS
     config = options.trainer_config(epochs, augment=True)
     folder = Path(EXPERIMENT, f"seed-{options.seed}")
     facts = {"tile_size": options.tile_size}

@@ -18,7 +18,8 @@ from typing import Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.folders import read_folders
-from datasets.samples import MANIFEST_NAME, SampleSet, write_manifest
+from datasets.manifest import MANIFEST_NAME, write_manifest
+from datasets.samples import SampleSet
 from datasets.taxonomy import LABEL_PERCENTS, WBC_CLASSES, LabelPercent, Split
 from experiments.cli import run_script
 

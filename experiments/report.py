@@ -1,4 +1,4 @@
-"""Write the result tables from finished runs: CSV under results/ and Markdown in the README.
+"""Write the result table from finished runs: CSV and chart under results/, Markdown in the README.
 
     python experiments/report.py [RUNS ...] [--name main_job]
 
@@ -18,6 +18,7 @@ import pandas as pd
 import tyro
 
 from experiments.cli import run_script
+from experiments.reporting.figures import draw_learning_curve
 from experiments.reporting.load_runs import find_finished
 from experiments.reporting.tables import (
     build_result_table,
@@ -33,6 +34,8 @@ class Options:
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = (Path("runs"),)
     """Folders that hold finished runs."""
+    experiments: tuple[str, ...] = ("base_wbc", "fused_wbc")
+    """Experiments that share the table."""
     name: str = "main_job"
     """Name of the CSV file and of the README's markers."""
     out: Path = Path("results")
@@ -43,8 +46,9 @@ class Options:
 
 def main(options: Options) -> pd.DataFrame:
     """Write and print the table; return it."""
-    runs = [run for run in find_finished(options.runs) if "per_class" in run.summary["test"]]
-    if runs and not all(run.is_synthetic for run in runs):
+    runs = find_finished(options.runs)
+    runs = [run for run in runs if run.summary["experiment"] in options.experiments]
+    if any(not run.is_synthetic for run in runs):
         runs = [run for run in runs if not run.is_synthetic]
     if not runs:
         searched = ", ".join(map(str, options.runs))
@@ -52,6 +56,9 @@ def main(options: Options) -> pd.DataFrame:
     path = options.out / f"{options.name}.csv"
     write_table(build_result_table(runs), path)
     table = pd.read_csv(path)
+    row = table.iloc[0]
+    title = f"{row['data']}: {row['test_images']} test images, {row['test_groups']} groups"
+    draw_learning_curve(table, title).savefig(path.with_suffix(".png"))
     markdown = to_markdown(table)
     if options.readme is not None:
         text = replace_between_markers(options.readme.read_text(), options.name, markdown)

@@ -33,7 +33,7 @@ AnyOptions = TypeVar("AnyOptions", bound=RunOptions)
 
 def announce_data(options: RunOptions) -> None:
     """Say in one line when the synthetic set is used."""
-    if options.is_synthetic:
+    if options.data_root is None:
         log.warning("No --data-root given: using the built-in SYNTHETIC set, not real cells.")
 
 
@@ -44,7 +44,7 @@ def options_for(script_options: type[AnyOptions], options: RunOptions, seed: int
     resumed.
     """
     return script_options(
-        data_root=options.data_root,
+        data_root=options.find_data_root(),
         runs_root=options.find_runs_root(),
         cache_root=options.cache_root,
         seed=seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import pickle
 import urllib.error
 import urllib.request
@@ -50,10 +51,11 @@ def build_backbone(name: str, weights: str = PRETRAINED) -> Backbone:
         ModelError: No such backbone.
         WeightsError: The weights are not to be had, or are those of another model.
     """
-    is_torchvision = name in torchvision.models.list_models(module=torchvision.models)
+    torchvision_names = torchvision.models.list_models(module=torchvision.models)
+    is_torchvision = name in torchvision_names
     if not is_torchvision and not timm.is_model(name):
-        near = timm.list_models(f"*{name}*")[:5]
-        hint = f" Similar: {', '.join(near)}." if near else ""
+        near = difflib.get_close_matches(name, [*torchvision_names, *timm.list_models()])
+        hint = f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
         raise ModelError(f"--backbone {name!r} is known to neither torchvision nor timm.{hint}")
     if is_torchvision:
         trunk = torchvision.models.get_model(name, weights=None)

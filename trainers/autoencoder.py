@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from models.losses import ssim_loss
-from trainers.trainer import Outputs, Trainer
+from trainers.outputs import Outputs
+from trainers.trainer import Trainer
 
 
 class AutoencoderTrainer(Trainer):

@@ -6,37 +6,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from trainers.config import TrainerConfig
-from trainers.hooks.base import Hook
 from trainers.metrics import epoch_metrics
-from trainers.trainer import Outputs, Trainer, TrainingData
+from trainers.outputs import Outputs
+from trainers.trainer import Trainer
 
 
 class ClassifierTrainer(Trainer):
     """Fits a classifier with cross-entropy; its outputs are logits."""
 
-    def __init__(
-        self,
-        fabric: Fabric,
-        model: nn.Module,
-        train_data: TrainingData,
-        val_data: TrainingData,
-        config: TrainerConfig,
-        hooks: Sequence[Hook],
-    ) -> None:
-        super().__init__(fabric, model, train_data, val_data, config, hooks)
-        self.classes = train_data.classes
-        self._class_weights: Tensor | None = None
-        if config.class_weights:
-            weights = inverse_frequency_weights(train_data.labels, len(self.classes))
-            self._class_weights = weights.to(fabric.device)
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the label indices."""
+        return self.train_data.classes
 
     def compute_loss(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Return the (weighted) cross-entropy in nats and the logits (B, K)."""
@@ -50,6 +38,13 @@ class ClassifierTrainer(Trainer):
     def metrics_of(self, outputs: Outputs) -> dict[str, float]:
         """Return unweighted loss, accuracy, balanced accuracy, macro F1 and loss by class."""
         return epoch_metrics(outputs.values, outputs.labels, self.classes)
+
+    @cached_property
+    def _class_weights(self) -> Tensor | None:
+        if not self.config.class_weights:
+            return None
+        weights = inverse_frequency_weights(self.train_data.labels, len(self.classes))
+        return weights.to(self.fabric.device)
 
 
 def inverse_frequency_weights(labels: Sequence[int], num_classes: int) -> Tensor:

@@ -19,9 +19,11 @@ from models.fusion import count_parameters
 from trainers.autoencoder import AutoencoderTrainer
 from trainers.checkpoint import load_model_state, read_checkpoint
 from trainers.classifier import ClassifierTrainer
+from trainers.data import TrainingData
 from trainers.metrics import test_metrics
+from trainers.outputs import Outputs
 from trainers.run import BEST_CHECKPOINT, PREDICTIONS, Run, describe_commit
-from trainers.trainer import Outputs, Trainer, TrainingData
+from trainers.trainer import Trainer
 
 
 def finish_classifier(

@@ -4,60 +4,27 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from datasets.samples import Sample
 from datasets.transforms import flip_and_rotate
 from trainers.checkpoint import load_model_state, load_rng_state, rng_state, save_checkpoint
 from trainers.config import TrainerConfig
+from trainers.data import TrainingData, make_loader
 from trainers.errors import CheckpointError, InterruptedRunError, NonFiniteError
 from trainers.hooks.base import Hook
 from trainers.optim import build_one_cycle, build_optimizer
+from trainers.outputs import BatchOutputs, Outputs, gather_outputs
 from trainers.sampling import EpochBatches, seeded_generator
-
-log = logging.getLogger(__name__)
-
-
-class TrainingData(Protocol):
-    """A dataset of dicts with ``image`` uint8 (3, S, S), ``label``, ``index``, ``features``."""
-
-    samples: list[Sample]
-    labels: list[int]
-    classes: tuple[str, ...]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-
-
-@dataclass
-class Outputs:
-    """What the model gave for the samples of a split, gathered from all processes.
-
-    Attributes:
-        indices: int64 (N,), each sample once, ascending.
-        values: float32 (N, K): logits, or the loss of each image.
-        labels: int64 (N,), -1 without label.
-    """
-
-    indices: Tensor
-    values: Tensor
-    labels: Tensor
+from trainers.stopping import StopRequest
 
 
 class Trainer(ABC):
@@ -82,6 +49,7 @@ class Trainer(ABC):
         images_trained: Images of all training steps so far, over all processes.
         train_seconds: Time of all training steps so far.
         last_checkpoint: Where the newest whole state lies, once a hook has written one.
+        stop: Asked between steps.
     """
 
     def __init__(
@@ -113,7 +81,7 @@ class Trainer(ABC):
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
-        self.train_loader = self._make_loader(train_data, self.train_batches)
+        self.train_loader = make_loader(fabric, train_data, self.train_batches, config.num_workers)
         # After the loaders: only now is the number of steps a process known.
         self.scheduler = build_one_cycle(
             self.optimizer, config, max(2, config.epochs * len(self.train_batches))
@@ -129,8 +97,8 @@ class Trainer(ABC):
         self.metrics: dict[str, float] = {}
         self.val_outputs: Outputs | None = None
         self.last_checkpoint: Path | None = None
-        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._stop_requested = False
+        self.stop = StopRequest()
+        self._seen: list[BatchOutputs] = []
 
     @abstractmethod
     def compute_loss(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -150,7 +118,7 @@ class Trainer(ABC):
             NonFiniteError: Before the update, if the loss or a gradient is not finite.
             InterruptedRunError: After a checkpoint, if the user stopped the run.
         """
-        with self._stop_between_steps():
+        with self.stop:
             try:
                 self._call("before_fit")
                 while self.epoch < self.config.epochs:
@@ -205,12 +173,12 @@ class Trainer(ABC):
             world_size=self.fabric.world_size,
         )
         seen = []
-        for batch in self._make_loader(data, batches):
+        for batch in make_loader(self.fabric, data, batches, self.config.num_workers):
             batch["image"] = self._to_float(batch["image"])
             _, values = self.compute_loss(batch)
             seen.append((batch["index"], values.float(), batch["label"]))
         model.train(training)
-        return self._gather(seen)
+        return gather_outputs(self.fabric, seen)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that an exact resume needs, in plain types and tensors."""
@@ -269,7 +237,7 @@ class Trainer(ABC):
             self.images_trained += len(batch["index"]) * self.fabric.world_size
             self.train_seconds += time.perf_counter() - start
             self._call("after_step")
-            if self._should_stop():
+            if self.stop.agreed(self.fabric):
                 raise InterruptedRunError(
                     f"Stopped in epoch {self.epoch + 1} after step {self.global_step}."
                 )
@@ -278,7 +246,7 @@ class Trainer(ABC):
         self.images_per_second = (self.images_trained - images_before) / seconds
 
     def _validate(self) -> None:
-        train = self.metrics_of(self._gather(self._seen))
+        train = self.metrics_of(gather_outputs(self.fabric, self._seen))
         self.val_outputs = self.evaluate(self.val_data)
         val = self.metrics_of(self.val_outputs)
         if not math.isfinite(val["loss"]):
@@ -288,16 +256,6 @@ class Trainer(ABC):
             )
         self.metrics = {f"train/{name}": value for name, value in train.items()}
         self.metrics |= {f"val/{name}": value for name, value in val.items()}
-
-    def _make_loader(self, data: TrainingData, batches: EpochBatches) -> Any:
-        workers = self.config.num_workers
-        loader: DataLoader[dict[str, Any]] = DataLoader(
-            data,  # type: ignore[arg-type]
-            batch_sampler=batches,
-            num_workers=workers,
-            pin_memory=self.fabric.device.type == "cuda",
-        )
-        return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 
     def _to_float(self, images: Tensor) -> Tensor:
         return images.to(torch.float32, memory_format=torch.channels_last) / 255
@@ -323,52 +281,11 @@ class Trainer(ABC):
             "at these images, or lower --lr."
         )
 
-    def _gather(self, seen: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Outputs:
-        """Return all processes' outputs; samples that padding repeated are kept once."""
-        device = self.fabric.device
-        columns = [torch.cat([parts[i].to(device) for parts in seen]) for i in range(3)]
-        if self.fabric.world_size > 1:
-            columns = [column.flatten(0, 1) for column in self.fabric.all_gather(columns)]
-        indices, values, labels = (column.cpu() for column in columns)
-        unique, inverse = torch.unique(indices, return_inverse=True)
-        first = torch.full((len(unique),), len(indices)).scatter_reduce_(
-            0, inverse, torch.arange(len(indices)), reduce="amin"
-        )
-        return Outputs(unique, values[first], labels[first])
-
     def _share_buffers(self, model: nn.Module) -> None:
         """Give all processes the running statistics of process 0, which differ by its samples."""
         if self.fabric.world_size > 1:
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, src=0)
-
-    def _should_stop(self) -> bool:
-        if self.fabric.world_size == 1:
-            return self._stop_requested
-        requested = torch.tensor(float(self._stop_requested), device=self.fabric.device)
-        total: Any = self.fabric.all_reduce(requested, reduce_op="sum")
-        return bool(total > 0)
-
-    @contextmanager
-    def _stop_between_steps(self) -> Iterator[None]:
-        """Turn the first Ctrl-C or SIGTERM into a stop after the step, so that no state is torn."""
-
-        def request(number: int, frame: FrameType | None) -> None:
-            if self._stop_requested:
-                raise KeyboardInterrupt
-            self._stop_requested = True
-            log.warning("Stopping after this step. Once more to stop at once.")
-
-        names = (signal.SIGINT, signal.SIGTERM)
-        try:
-            earlier = {name: signal.signal(name, request) for name in names}
-        except ValueError:  # Not the main thread: signals are none of our business.
-            earlier = {}
-        try:
-            yield
-        finally:
-            for name, handler in earlier.items():
-                signal.signal(name, handler)
 
     def _call(self, event: str) -> None:
         for hook in self.hooks:

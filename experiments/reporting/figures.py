@@ -7,12 +7,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
 _DPI = 110
+_GAP = 4
 _MAX_CLASSES_WITH_NUMBERS = 20
 
 
@@ -58,8 +60,48 @@ def draw_captioned_images(
 
 
 def draw_image_pairs(above: Sequence[Picture], below: Sequence[Picture]) -> Picture:
-    """Return two rows of images (S, S, 3), e.g. originals above reconstructions."""
-    return np.vstack([np.hstack(list(above)), np.hstack(list(below))])
+    """Return two rows of images (S, S, 3), e.g. originals above reconstructions, on white."""
+    gap = ((_GAP, _GAP), (_GAP, _GAP), (0, 0))
+    rows = [
+        np.hstack([np.pad(image, gap, constant_values=255) for image in row])
+        for row in (above, below)
+    ]
+    return np.vstack(rows)
+
+
+def draw_learning_curve(table: pd.DataFrame, title: str) -> Figure:
+    """Return accuracy and balanced accuracy over the share of labels, a line an experiment.
+
+    Points are means over seeds, bars their 95 % intervals over groups.
+
+    Args:
+        table: As `tables.build_result_table` returns it.
+        title: Of the figure.
+    """
+    figure = Figure(figsize=(8, 3.4), dpi=_DPI, layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    metrics = ("accuracy", "balanced_accuracy")
+    for axes, metric in zip(figure.subplots(1, 2, sharey=True), metrics, strict=True):
+        for (experiment, epochs), rows in table.groupby(["experiment", "epochs"]):
+            value = rows[metric]
+            below, above = value - rows[f"{metric}_low"], rows[f"{metric}_high"] - value
+            axes.errorbar(
+                rows["label_percent"],
+                value,
+                yerr=[below, above],
+                marker="o",
+                capsize=3,
+                label=f"{experiment}, {epochs} epochs",
+            )
+        axes.set_xscale("log")
+        axes.set_xticks([1, 10, 50, 100], ["1", "10", "50", "100"])
+        axes.minorticks_off()
+        axes.set_xlabel("training labels used (%)")
+        axes.set_ylabel(f"test {metric.replace('_', ' ')}")
+        axes.set_ylim(0, 1)
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize=8)
+    return figure
 
 
 def _to_pixels(figure: Figure) -> Picture:

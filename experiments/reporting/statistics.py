@@ -1,6 +1,6 @@
 """Intervals over independent groups."""
 
-# G groups, K classes
+# S seeds, G groups, K classes
 
 from __future__ import annotations
 
@@ -46,22 +46,30 @@ def macro_f1(confusion: NDArray[np.int64]) -> float:
     return float((2 * np.diag(confusion) / np.maximum(total, 1)).mean())
 
 
-def estimate(
-    labels: Sequence[str], preds: Sequence[str], groups: Sequence[str], metric: Metric
-) -> Estimate:
-    """Return `metric` with a percentile bootstrap interval over groups.
+def estimate(confusions: NDArray[np.int64], metric: Metric) -> Estimate:
+    """Return the mean of `metric` over seeds with a percentile bootstrap interval over groups.
 
     Groups, not images, are drawn with replacement (Davison and Hinkley, 1997, section 3.8): images
-    of one patient or photograph are no independent evidence. With a single group there is no
-    interval (NaN).
+    of one patient or photograph are no independent evidence. Each draw is scored for all seeds, so
+    the interval is that of the mean; it does not hold the spread between seeds. With a single
+    group there is no interval (NaN).
+
+    Args:
+        confusions: Int (S, G, K, K), as `group_confusions` gives them for each of S seeds on the
+            same test images.
+        metric: Of a confusion matrix.
     """
-    confusions = group_confusions(labels, preds, groups)
-    value = metric(confusions.sum(axis=0))
+    num_groups = confusions.shape[1]
+
+    def score(drawn: NDArray[np.int64]) -> float:
+        return float(np.mean([metric(of_seed[drawn].sum(axis=0)) for of_seed in confusions]))
+
+    everything = np.arange(num_groups)
     low = high = float("nan")
-    if len(confusions) > 1:
+    if num_groups > 1:
         result = stats.bootstrap(
-            (np.arange(len(confusions)),),
-            lambda drawn: metric(confusions[drawn].sum(axis=0)),
+            (everything,),
+            score,
             n_resamples=NUM_RESAMPLES,
             confidence_level=CONFIDENCE,
             method="percentile",
@@ -69,14 +77,13 @@ def estimate(
             rng=np.random.default_rng(0),
         )
         low, high = map(float, result.confidence_interval)
-    return Estimate(value, low, high, len(labels), len(confusions))
+    return Estimate(score(everything), low, high, int(confusions[0].sum()), num_groups)
 
 
 def group_confusions(
-    labels: Sequence[str], preds: Sequence[str], groups: Sequence[str]
+    labels: Sequence[str], preds: Sequence[str], groups: Sequence[str], classes: Sequence[str]
 ) -> NDArray[np.int64]:
-    """Return a confusion matrix a group, int (G, K, K), classes in alphabetical order."""
-    classes = sorted({*labels, *preds})
+    """Return a confusion matrix a group, int (G, K, K), groups in alphabetical order."""
     index = {name: position for position, name in enumerate(classes)}
     rows = {name: position for position, name in enumerate(sorted(set(groups)))}
     confusions = np.zeros((len(rows), len(classes), len(classes)), dtype=np.int64)

@@ -15,6 +15,7 @@ from experiments.reporting.statistics import (
     accuracy,
     balanced_accuracy,
     estimate,
+    group_confusions,
     macro_f1,
 )
 
@@ -26,12 +27,26 @@ _METRICS = {
 }
 
 
-def estimate_run(run: FinishedRun) -> dict[str, Estimate]:
-    """Return accuracy, balanced accuracy and macro F1 on test with intervals over groups."""
-    frame = run.predictions()
-    columns = (frame[name].tolist() for name in ("label", "pred", "group"))
-    labels, preds, groups = columns
-    return {name: estimate(labels, preds, groups, metric) for name, metric in _METRICS.items()}
+def estimate_runs(runs: Sequence[FinishedRun]) -> dict[str, Estimate]:
+    """Return accuracy, balanced accuracy and macro F1 on test, means over the runs' seeds.
+
+    Raises:
+        ValueError: The runs were not tested on the same images.
+    """
+    frames = [run.predictions() for run in runs]
+    if any(frame["sample_id"].tolist() != frames[0]["sample_id"].tolist() for frame in frames):
+        raise ValueError(
+            f"{runs[0].path} and its sister runs were tested on different images; their mean would "
+            "mean nothing. Report them apart."
+        )
+    classes = list(runs[0].summary["test"]["per_class"])
+    confusions = np.stack(
+        [
+            group_confusions(frame["label"], frame["pred"], frame["group"], classes)
+            for frame in frames
+        ]
+    )
+    return {name: estimate(confusions, metric) for name, metric in _METRICS.items()}
 
 
 def format_result(run: FinishedRun) -> str:
@@ -40,7 +55,7 @@ def format_result(run: FinishedRun) -> str:
     title = f"{summary['experiment']}, seed {summary['seed']}"
     if summary.get("label_percent"):
         title += f", {summary['label_percent']} % of the labels"
-    estimates = estimate_run(run)
+    estimates = estimate_runs([run])
     some = next(iter(estimates.values()))
     lines = [
         f"Test result of {title} on {summary['data']['name']}",
@@ -70,9 +85,9 @@ def format_result(run: FinishedRun) -> str:
 def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Return a row an experiment and label percent, over its seeds.
 
-    Columns: experiment, data, label_percent, train_images, epochs, seeds, test_images,
+    Columns: experiment, data, label_percent, epochs, seeds, train_images, test_images,
     test_groups; for each metric its mean over seeds, the standard deviation over seeds (empty for
-    one seed), and the interval over groups of the first seed.
+    one seed), and the 95 % interval of the mean over groups.
 
     Raises:
         ValueError: Synthetic and real runs are mixed.
@@ -81,32 +96,27 @@ def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
         raise ValueError("Synthetic and real results never share a table; pass one kind of runs.")
     keyed: dict[tuple[Any, ...], list[FinishedRun]] = {}
     for run in runs:
-        if "per_class" in run.summary["test"]:
-            summary = run.summary
-            key = (
-                summary["experiment"],
-                summary["data"]["name"],
-                summary.get("label_percent") or 100,
-                summary["epochs"],
-            )
-            keyed.setdefault(key, []).append(run)
+        summary = run.summary
+        percent = summary.get("label_percent", 100)
+        key = (summary["experiment"], summary["data"]["name"], percent, summary["epochs"])
+        keyed.setdefault(key, []).append(run)
     rows = []
     for key, members in sorted(keyed.items(), key=lambda item: (item[0][1], item[0][2], item[0])):
         members.sort(key=lambda run: run.summary["seed"])
-        estimates = [estimate_run(run) for run in members]
+        estimates = estimate_runs(members)
         row: dict[str, Any] = dict(
             zip(("experiment", "data", "label_percent", "epochs"), key, strict=True)
         )
         row["seeds"] = len(members)
         row["train_images"] = sum(members[0].summary["splits"]["train"]["images"].values())
-        row["test_images"] = estimates[0]["accuracy"].num_images
-        row["test_groups"] = estimates[0]["accuracy"].num_groups
-        for name in _METRICS:
-            values = [e[name].value for e in estimates]
-            row[name] = float(np.mean(values))
+        row["test_images"] = estimates["accuracy"].num_images
+        row["test_groups"] = estimates["accuracy"].num_groups
+        for name, found in estimates.items():
+            values = [run.summary["test"][name] for run in members]
+            row[name] = found.value
             row[f"{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            row[f"{name}_low"] = estimates[0][name].low
-            row[f"{name}_high"] = estimates[0][name].high
+            row[f"{name}_low"] = found.low
+            row[f"{name}_high"] = found.high
         rows.append(row)
     return pd.DataFrame(rows)
 

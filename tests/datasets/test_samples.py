@@ -11,14 +11,13 @@ from PIL import Image
 from datasets.cells import open_cells
 from datasets.errors import DatasetError
 from datasets.folders import read_folders
-from datasets.samples import (
+from datasets.manifest import (
     MANIFEST_COLUMNS,
     MANIFEST_NAME,
-    hash_file,
-    limit_training,
     read_manifest,
     write_manifest,
 )
+from datasets.samples import hash_file, limit_training
 from datasets.taxonomy import LABEL_PERCENTS, WBC_CLASSES
 
 

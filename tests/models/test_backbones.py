@@ -36,7 +36,7 @@ def test_features_are_what_torchvisions_last_layer_sees():
 
 
 def test_unknown_backbone_is_refused_with_similar_names():
-    with pytest.raises(ModelError, match=r"neither torchvision nor timm.*resnet18d"):
+    with pytest.raises(ModelError, match=r"neither torchvision nor timm.*resnet18"):
         build_backbone("esnet18d")
 
 

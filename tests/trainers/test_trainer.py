@@ -232,7 +232,7 @@ def test_stopped_and_resumed_fit_equals_an_uninterrupted_one(
     class Stops(Hook):
         def after_step(self, trainer):
             if trainer.global_step == stop_after:
-                trainer._stop_requested = True
+                trainer.stop.requested = True
 
     def build(folder, *extra):
         (tmp_path / folder / "checkpoints").mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,104 @@
+"""Statistics and tables against known cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.metrics import balanced_accuracy_score, f1_score
+
+from experiments.reporting import figures, statistics, tables
+
+CLASSES = ["a", "b", "c"]
+
+
+def draw_predictions(seed: int, number: int = 200) -> tuple[list[str], list[str]]:
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(CLASSES, number, p=[0.6, 0.3, 0.1])
+    preds = np.where(rng.random(number) < 0.8, labels, rng.choice(CLASSES, number))
+    return labels.tolist(), preds.tolist()
+
+
+def confusions_of(labels, preds, groups) -> np.ndarray:
+    return statistics.group_confusions(labels, preds, groups, CLASSES)[None]
+
+
+def test_metrics_of_a_confusion_matrix_equal_scikit_learn():
+    labels, preds = draw_predictions(0)
+    confusion = confusions_of(labels, preds, ["g"] * 200)[0].sum(axis=0)
+    assert statistics.accuracy(confusion) == pytest.approx(np.mean(np.array(labels) == preds))
+    expected = balanced_accuracy_score(labels, preds)
+    assert statistics.balanced_accuracy(confusion) == pytest.approx(expected)
+    assert statistics.macro_f1(confusion) == pytest.approx(f1_score(labels, preds, average="macro"))
+
+
+def test_interval_of_single_images_is_near_the_binomial_one():
+    labels = ["a"] * 400
+    preds = ["a"] * 320 + ["b"] * 80
+    groups = [str(index) for index in range(400)]
+    found = statistics.estimate(confusions_of(labels, preds, groups), statistics.accuracy)
+    exact = stats.binomtest(320, 400).proportion_ci(method="wilson")
+    assert found.value == pytest.approx(0.8)
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=0.01)
+    assert (found.num_images, found.num_groups) == (400, 400)
+
+
+def test_copies_of_one_photograph_do_not_narrow_the_interval():
+    labels = ["a"] * 400
+    preds = (["a"] * 8 + ["b"] * 2) * 40
+    copies = [str(index % 10) for index in range(400)]
+    found = statistics.estimate(confusions_of(labels, preds, copies), statistics.accuracy)
+    alone = statistics.estimate(
+        confusions_of(labels[:10], preds[:10], copies[:10]), statistics.accuracy
+    )
+    assert found.num_groups == 10
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
+
+
+def test_one_group_has_no_interval():
+    found = statistics.estimate(confusions_of(["a"], ["a"], ["g"]), statistics.accuracy)
+    assert np.isnan(found.low)
+    assert np.isnan(found.high)
+
+
+def test_mean_over_seeds_lies_in_its_interval():
+    groups = [str(index) for index in range(200)]
+    labels, _ = draw_predictions(0)
+    wrong, right = ["b" if x == "a" else "a" for x in labels], labels
+    both = np.concatenate(
+        [confusions_of(labels, right, groups), confusions_of(labels, wrong, groups)]
+    )
+    found = statistics.estimate(both, statistics.accuracy)
+    assert found.value == pytest.approx(0.5)
+    assert found.low <= found.value <= found.high
+
+
+def test_markers_keep_what_stands_around_them():
+    text = "top\n<!-- results:x -->\nold\n<!-- /results:x -->\nend"
+    changed = tables.replace_between_markers(text, "x", "new")
+    assert changed == "top\n<!-- results:x -->\nnew\n<!-- /results:x -->\nend"
+    with pytest.raises(ValueError, match="no markers"):
+        tables.replace_between_markers(text, "y", "new")
+
+
+def test_readme_holds_the_committed_results():
+    """What stands between the markers is what the CSV file says."""
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parents[2]
+    readme = (root / "README.md").read_text()
+    written = tables.to_markdown(pd.read_csv(root / "results" / "main_job.csv"))
+    assert tables.replace_between_markers(readme, "main_job", written) == readme
+
+
+def test_figures_are_pictures():
+    confusion = figures.draw_confusion_matrix(np.eye(3, dtype=np.int64) * 7, CLASSES, "toy")
+    assert confusion.ndim == 3
+    assert confusion.dtype == np.uint8
+    assert confusion.std() > 10
+    none = figures.draw_captioned_images([], [], "misread")
+    assert none.shape[2] == 3
+    image = np.zeros((8, 8, 3), dtype=np.uint8)
+    pairs = figures.draw_image_pairs([image, image], [image, image])
+    assert pairs.shape == (2 * 16, 2 * 16, 3)

@@ -1,0 +1,40 @@
+"""What the trainer needs of a dataset, and how it is loaded."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, cast
+
+from lightning_fabric import Fabric
+from torch.utils.data import DataLoader
+
+from datasets.samples import Sample
+from trainers.sampling import EpochBatches
+
+
+class TrainingData(Protocol):
+    """A dataset of dicts with ``image`` uint8 (3, S, S), ``label``, ``index``, ``features``."""
+
+    samples: list[Sample]
+    labels: list[int]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
+def make_loader(
+    fabric: Fabric, data: TrainingData, batches: EpochBatches, num_workers: int
+) -> DataLoader[dict[str, Any]]:
+    """Return a loader of `batches` that puts them on the process's device.
+
+    The batches are already shared out between processes, so Fabric must not do it again.
+    """
+    loader: DataLoader[dict[str, Any]] = DataLoader(
+        data,  # type: ignore[arg-type]
+        batch_sampler=batches,
+        num_workers=num_workers,
+        pin_memory=fabric.device.type == "cuda",
+    )
+    ready = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+    return cast("DataLoader[dict[str, Any]]", ready)
