@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -35,9 +37,9 @@ def run_script(main: Callable[[Options], object], options_type: type[Options], a
         about: Help text, the script's docstring.
     """
     is_first = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(
-        level=logging.INFO if is_first else logging.ERROR, format="%(message)s", stream=sys.stderr
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_WrappingFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO if is_first else logging.ERROR, handlers=[handler])
     for noisy in ("lightning_fabric", "PIL", "matplotlib", "timm", "torch.distributed"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     log = logging.getLogger("leukofuse")
@@ -56,6 +58,17 @@ def run_script(main: Callable[[Options], object], options_type: type[Options], a
             raise
         log.error("Error: %s", error)
         sys.exit(_WRONG_USE)
+
+
+class _WrappingFormatter(logging.Formatter):
+    """Wraps long lines between words on a terminal; log files keep them whole."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if not sys.stderr.isatty():
+            return text
+        columns = shutil.get_terminal_size().columns
+        return "\n".join(textwrap.fill(line, columns) for line in text.splitlines())
 
 
 def _resume_command() -> str:

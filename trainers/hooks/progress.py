@@ -65,15 +65,17 @@ class ProgressHook(Hook):
             self._batches.close()
         if self._epochs is None:
             return
-        parts = [f"train loss {trainer.metrics['train/loss']:.4f}"]
-        parts += [
-            f"val {name.replace('_', ' ')} {trainer.metrics[f'val/{name}']:.4f}"
-            for name in ("loss", "accuracy")
-            if f"val/{name}" in trainer.metrics
-        ]
-        done = f"{trainer.epoch + 1}/{trainer.config.epochs}"
-        speed = f"{trainer.images_per_second:.1f} images/s"
-        log.info("%s, epoch %s: %s, %s", self.title, done, ", ".join(parts), speed)
+        metrics = trainer.metrics
+        log.info(
+            "%s %d/%d: loss %.4f (val %.4f)%s, %.0f images/s",
+            self.title,
+            trainer.epoch + 1,
+            trainer.config.epochs,
+            metrics["train/loss"],
+            metrics["val/loss"],
+            f", val accuracy {metrics['val/accuracy']:.3f}" if "val/accuracy" in metrics else "",
+            trainer.images_per_second,
+        )
 
     def after_epoch(self, trainer: Trainer) -> None:
         """Move the epoch bar."""
