@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -72,6 +73,7 @@ class FeatureStore:
         """
         self.path = path
         self._file: h5py.File | None = None
+        self._process = -1
         try:
             with h5py.File(path) as file:
                 found = file.attrs["key"]
@@ -98,8 +100,9 @@ class FeatureStore:
         """
         if content_key not in self._row:
             raise DatasetError(f"{self.path} holds no features of the image {content_key[:12]}.")
-        if self._file is None:
-            self._file = h5py.File(self.path)
+        # A handle that a worker inherits by fork shares its file position with the parent's.
+        if self._file is None or self._process != os.getpid():
+            self._file, self._process = h5py.File(self.path), os.getpid()
         try:
             values: NDArray[np.generic] = self._file["features"][self._row[content_key]]
         except OSError as error:
