@@ -40,8 +40,8 @@ def read_bccd(
     """Return a square crop around each white cell whose kind is known.
 
     Card:
-        What: 364 photographs of a smear, 640x480 JPEG, Gram-Wright stain, with VOC boxes:
-            4,155 RBC, 372 WBC, 361 Platelets.
+        What: 364 photographs of a smear, 640x480 JPEG, with VOC boxes: 4,155 RBC, 372 WBC,
+            361 Platelets.
         Classes: basophil, eosinophil, lymphocyte, monocyte, neutrophil. BCCD itself only says WBC;
             the kind of each photograph's cells stands in labels.csv of Kaggle's dataset-master.
             A photograph is used where it names as many cells as there are boxes, all of one kind.

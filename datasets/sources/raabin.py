@@ -38,7 +38,7 @@ def read_raabin(root: Path) -> PublishedSet:
         Splits: Train 10,175, TestA 4,339, TestB 2,119, by the authors. Validation is drawn here
             from Train. The usual test is TestA; ``--test-part TestB`` takes the other microscope,
             ``--pool-parts`` draws from all three.
-        Licence: CC BY 4.0.
+        Licence: the paper is CC BY 4.0; the site gives the images free for any use.
         Citation: Kouzehkanan et al., Scientific Reports 12:1123, 2022.
         Source: https://raabindata.com/free-data/ (double-labelled cropped cells)
         Folders: ``{Train,TestA,TestB}/<Class>/*.jpg``; ``Test-A`` and ``Test-B`` are known too.

@@ -15,8 +15,10 @@ from experiments.reporting.statistics import (
     accuracy,
     balanced_accuracy,
     estimate,
+    find_present,
     group_confusions,
     macro_f1,
+    restrict_predictions,
 )
 
 SYNTHETIC_NOTE = "SYNTHETIC data: the figures show that it runs, nothing about real cells."
@@ -27,8 +29,12 @@ _METRICS = {
 }
 
 
-def estimate_runs(runs: Sequence[FinishedRun]) -> dict[str, Estimate]:
+def estimate_runs(runs: Sequence[FinishedRun], *, restricted: bool = False) -> dict[str, Estimate]:
     """Return accuracy, balanced accuracy and macro F1 on test, means over the runs' seeds.
+
+    Args:
+        runs: Of one experiment, tested on the same images.
+        restricted: Let the models name only the classes that the test split holds.
 
     Raises:
         ValueError: The runs were not tested on the same images.
@@ -40,6 +46,9 @@ def estimate_runs(runs: Sequence[FinishedRun]) -> dict[str, Estimate]:
             "mean nothing. Report them apart."
         )
     classes = list(runs[0].summary["test"]["per_class"])
+    if restricted:
+        classes = find_present(frames[0]["label"].tolist(), classes)
+        frames = [restrict_predictions(frame, classes) for frame in frames]
     confusions = np.stack(
         [
             group_confusions(frame["label"], frame["pred"], frame["group"], classes)
@@ -73,13 +82,33 @@ def format_result(run: FinishedRun) -> str:
         f"  {name.replace('_', ' '):28}{test[name]:.3f}"
         for name in ("loss", "expected_calibration_error", "brier")
     ]
+    lines += _format_restricted(run)
     lines += ["", f"  {'class':14}{'precision':>10}{'recall':>8}{'f1':>8}{'support':>9}"]
     lines += [
         f"  {name:14}{row['precision']:10.3f}{row['recall']:8.3f}{row['f1']:8.3f}"
         f"{row['support']:9d}"
         for name, row in test["per_class"].items()
     ]
+    left_out = summary["data"].get("left_out", {})
+    if left_out:
+        lines += ["", "Left out of the data:"]
+        lines += [f"  {number:6d}  {reason}" for reason, number in left_out.items()]
     return "\n".join(lines)
+
+
+def _format_restricted(run: FinishedRun) -> list[str]:
+    """Return lines on the classes that the test split holds, if it lacks some."""
+    if "restricted" not in run.summary["test"]:
+        return []
+    names = ", ".join(run.summary["test"]["restricted"]["classes"])
+    return [
+        "",
+        f"  restricted to the classes in this test split: {names}",
+        *(
+            f"  {name.replace('_', ' '):28}{e.value:.3f}  [{e.low:.3f}, {e.high:.3f}]"
+            for name, e in estimate_runs([run], restricted=True).items()
+        ),
+    ]
 
 
 def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
