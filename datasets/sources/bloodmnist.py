@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -120,12 +119,15 @@ def _read_images(path: Path, part: str) -> NDArray[np.uint8]:
 def _read_array(path: Path, name: str) -> NDArray[np.generic]:
     try:
         # Pickled arrays could run code.
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, Mapping):
-                raise DatasetError(f"{path} is a single array, no .npz of BloodMNIST.")
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise DatasetError(f"{path} is a single array, no .npz of BloodMNIST.")
+        with file:
             array: NDArray[np.generic] = file[name]
             return array
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError, KeyError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise DatasetError(
             f"{path}: {name} cannot be read ({error}). Download the file again."
         ) from error
