@@ -36,6 +36,10 @@ def unpack(archive: Path, out: Path) -> list[Path]:
             link, a device or encrypted, stands twice or is there already, or far more comes out
             than an image archive holds.
     """
+    if not archive.stat().st_size:
+        raise DatasetError(
+            f"{archive} cannot be unpacked (it is empty). Delete it and download it again."
+        )
     out.mkdir(parents=True, exist_ok=True)
     temporary = out / f".{archive.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
