@@ -44,6 +44,9 @@ def write_made_images(published: PublishedSet, out: Path) -> PublishedSet:
 
     They go to ``out/images``, which appears whole or not at all and replaces an earlier one. A set
     of files is returned as it is.
+
+    Raises:
+        DatasetError: An image cannot be made, or two have the same name.
     """
     if not any(image.make for image in published.images):
         return published
@@ -66,6 +69,11 @@ def _write_image(image: PublishedImage, temporary: Path, folder: Path) -> Publis
         raise DatasetError(f"{image.image_id}: a set holds either files or made images.")
     target = temporary / image.image_id
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        raise DatasetError(
+            f"{image.image_id}: two images of the set have this name. Do two files differ only in "
+            "their ending? Remove one."
+        )
     image.make().save(target, format="PNG")
     return replace(image, path=folder / image.image_id, make=None)
 

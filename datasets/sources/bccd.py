@@ -165,11 +165,11 @@ def _find_labels(root: Path, labels: Path | None) -> Path:
 def _find_obstacle(cells: tuple[str, ...], num_boxes: int) -> str | None:
     """Return why the boxes cannot be given a kind, or None."""
     if not cells:
-        return "white cells of photographs that labels.csv leaves blank"
+        return "white cells of unlabelled photographs"
     if len(set(cells)) > 1:
         return "white cells of photographs with several kinds"
     if len(cells) != num_boxes:
-        return "white cells of photographs with another number of boxes than of labels"
+        return "white cells of photographs with more or fewer boxes than labels"
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,12 @@ def _format_restricted(run: FinishedRun) -> list[str]:
     names = ", ".join(run.summary["test"]["restricted"]["classes"])
     return [
         "",
-        f"  restricted to the classes in this test split: {names}",
+        *textwrap.wrap(
+            f"restricted to the classes in this test split: {names}",
+            80,
+            initial_indent="  ",
+            subsequent_indent="    ",
+        ),
         *(
             f"  {name.replace('_', ' '):28}{e.value:.3f}  [{e.low:.3f}, {e.high:.3f}]"
             for name, e in estimate_runs([run], restricted=True).items()
@@ -116,7 +122,9 @@ def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 
     Columns: experiment, data, label_percent, epochs, seeds, train_images, test_images,
     test_groups; for each metric its mean over seeds, the standard deviation over seeds (empty for
-    one seed), and the 95 % interval of the mean over groups.
+    one seed), and the 95 % interval of the mean over groups. Where a test split lacks classes also
+    ``restricted_to``, those it holds, and the metrics once more, each with ``restricted_`` before
+    its name.
 
     Raises:
         ValueError: Synthetic and real runs are mixed.
@@ -140,14 +148,34 @@ def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
         row["train_images"] = sum(members[0].summary["splits"]["train"]["images"].values())
         row["test_images"] = estimates["accuracy"].num_images
         row["test_groups"] = estimates["accuracy"].num_groups
-        for name, found in estimates.items():
-            values = [run.summary["test"][name] for run in members]
-            row[name] = found.value
-            row[f"{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            row[f"{name}_low"] = found.low
-            row[f"{name}_high"] = found.high
+        row |= _score_columns(members, estimates)
+        if "restricted" in members[0].summary["test"]:
+            row["restricted_to"] = " ".join(members[0].summary["test"]["restricted"]["classes"])
+            row |= _score_columns(members, estimate_runs(members, restricted=True), "restricted")
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _score_columns(
+    runs: Sequence[FinishedRun], estimates: dict[str, Estimate], entry: str | None = None
+) -> dict[str, Any]:
+    """Return mean, standard deviation and interval of each metric.
+
+    Args:
+        runs: Over whose seeds the standard deviation goes.
+        estimates: Of the same runs, by metric.
+        entry: Of the summary's test result that holds the runs' scores; comes before the names.
+    """
+    prefix = f"{entry}_" if entry else ""
+    columns: dict[str, Any] = {}
+    for name, found in estimates.items():
+        tests = [run.summary["test"] for run in runs]
+        values = [(test[entry] if entry else test)[name] for test in tests]
+        columns[prefix + name] = found.value
+        columns[f"{prefix}{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        columns[f"{prefix}{name}_low"] = found.low
+        columns[f"{prefix}{name}_high"] = found.high
+    return columns
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -158,16 +186,24 @@ def to_markdown(table: pd.DataFrame) -> str:
     )
     lines = [header]
     for row in table.to_dict("records"):
-        cells = [
-            str(row["experiment"]),
-            f"{row['label_percent']} %",
-            str(row["train_images"]),
-            str(row["epochs"]),
-            str(row["seeds"]),
-            *(_format_cell(row, name) for name in _METRICS),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(_format_row(row, str(row["experiment"])))
+        if "restricted_to" in row and not pd.isna(row["restricted_to"]):
+            held = str(row["restricted_to"]).replace(" ", ", ")
+            title = f"{row['experiment']}, restricted to {held}"
+            lines.append(_format_row(row, title, "restricted_"))
     return "\n".join(lines)
+
+
+def _format_row(row: dict[str, Any], title: str, prefix: str = "") -> str:
+    cells = [
+        title,
+        f"{row['label_percent']} %",
+        str(row["train_images"]),
+        str(row["epochs"]),
+        str(row["seeds"]),
+        *(_format_cell(row, prefix + name) for name in _METRICS),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _format_cell(row: dict[str, Any], name: str) -> str:

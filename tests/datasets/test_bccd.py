@@ -67,7 +67,7 @@ def test_cells_take_their_kind_from_the_photographs_label(root: Path):
     assert cells.left_out == {
         "photographs without annotation": 1,
         "white cells of photographs with several kinds": 1,
-        "white cells of photographs with another number of boxes than of labels": 2,
+        "white cells of photographs with more or fewer boxes than labels": 2,
     }
     assert "photographs: 6 files, published 364" in cells.differences
 

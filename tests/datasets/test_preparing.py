@@ -129,6 +129,12 @@ def test_failed_writing_keeps_earlier_images_and_leaves_nothing_half(tmp_path):
     assert [p.name for p in (tmp_path / "out/images").iterdir()] == ["a.png"]
 
 
+def test_two_made_images_of_one_name_are_refused(tmp_path):
+    image = PublishedImage("a.png", "x", make=partial(Image.new, "RGB", (5, 4)))
+    with pytest.raises(DatasetError, match=r"a\.png: two images of the set have this name"):
+        write_made_images(PublishedSet("made", ("x",), (image, image), tmp_path), tmp_path / "out")
+
+
 def test_set_of_files_is_left_where_it_is(published, tmp_path):
     assert write_made_images(published, tmp_path / "out") is published
     assert not (tmp_path / "out").exists()

@@ -151,3 +151,30 @@ def test_result_shows_restricted_scores_and_what_was_left_out(tmp_path: Path):
     text = tables.format_result(run)
     assert "restricted to the classes in this test split: b, c" in text
     assert text.count("  accuracy ") == 2
+
+
+def test_table_has_restricted_scores_in_a_row_of_their_own(tmp_path: Path):
+    restricted = {"classes": ["b", "c"], "accuracy": 1.0, "balanced_accuracy": 1.0, "macro_f1": 1.0}
+    runs = []
+    for seed in (0, 1):
+        test = {"accuracy": 0.0, "balanced_accuracy": 0.0, "macro_f1": 0.0,
+                "per_class": {name: {} for name in CLASSES}, "restricted": restricted}  # fmt: skip
+        summary = {
+            "experiment": "base_wbc", "seed": seed, "epochs": 1, "test": test,
+            "data": {"name": "TestB", "synthetic": False},
+            "splits": {"train": {"images": {"a": 3, "b": 3, "c": 3}}},
+        }  # fmt: skip
+        rows = [[str(k), str(k), "bc"[k % 2], 0.5, [0.4, 0.1][k % 2], [0.1, 0.4][k % 2]]
+                for k in range(8)]  # fmt: skip
+        runs.append(write_run(tmp_path / str(seed), summary, rows))
+    table = tables.build_result_table(runs)
+    tables.write_table(table, tmp_path / "table.csv")
+    lines = tables.to_markdown(pd.read_csv(tmp_path / "table.csv")).splitlines()[2:]
+    assert len(lines) == 2
+    assert lines[0].startswith("| base_wbc | 100 % | 9 |")
+    assert "0.000 ± 0.000 [0.000, 0.000]" in lines[0]
+    assert lines[1].startswith("| base_wbc, restricted to b, c | 100 % | 9 |")
+    assert "1.000 ± 0.000 [1.000, 1.000]" in lines[1]
+    for run in runs:
+        del run.summary["test"]["restricted"]
+    assert "restricted_to" not in tables.build_result_table(runs).columns
