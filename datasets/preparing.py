@@ -130,7 +130,8 @@ def draw_set(
         use_masks: Add image x mask as one more training sample where a mask is published.
 
     Raises:
-        DatasetError: A class has too few groups.
+        DatasetError: A class has too few groups, or a mask does not decode or has another size
+            than its image.
     """
     published = hashed.published
     labels = [image.label for image in published.images]
@@ -159,14 +160,7 @@ def draw_set(
         )
         samples.append(sample)
         if use_masks and split == "train" and image.mask_path is not None:
-            samples.append(
-                replace(
-                    sample,
-                    sample_id=f"{sample.sample_id}#masked",
-                    mask_path=image.mask_path,
-                    mask_sha256=hash_file(image.mask_path),
-                )
-            )
+            samples.append(_mask_sample(sample, image.mask_path))
     left_out = dict(published.left_out)
     straddling = sum(split is None for split in splits)
     if straddling:
@@ -180,6 +174,17 @@ def draw_set(
         left_out=tuple(sorted(left_out.items())),
         has_published_test=any(meant),
     )
+
+
+def _mask_sample(sample: Sample, mask_path: Path) -> Sample:
+    masked = replace(
+        sample,
+        sample_id=f"{sample.sample_id}#masked",
+        mask_path=mask_path,
+        mask_sha256=hash_file(mask_path),
+    )
+    read_sample(masked)  # A mask that does not fit is to be found here, not in a training.
+    return masked
 
 
 def pack_images(out: Path, sample_sets: Sequence[SampleSet], image_size: int) -> Path:

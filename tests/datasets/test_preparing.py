@@ -101,6 +101,15 @@ def test_masked_images_are_added_to_training_only(published, tmp_path):
     assert added == {f"{s.sample_id}#masked" for s in plain.of_split("train")}
 
 
+def test_mask_of_another_size_is_found_when_preparing(published, tmp_path):
+    mask = tmp_path / "set" / "mask.png"
+    Image.new("L", (7, 6), 255).save(mask)
+    images = tuple(replace(image, mask_path=mask) for image in published.images)
+    hashed = hash_images(replace(published, images=images))
+    with pytest.raises(DatasetError, match="7x6 pixels, its image 6x6"):
+        draw_set(hashed, [i.image_id for i in images], FRACTIONS, seed=0, use_masks=True)
+
+
 def test_made_images_are_written_as_they_are_and_replace_earlier_ones(tmp_path):
     def published(colour: int, number: int) -> PublishedSet:
         make = partial(Image.new, "RGB", (5, 4), (colour, 2, 3))
