@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from datasets.errors import DatasetError
@@ -31,6 +32,9 @@ def open_cells(
     """
     if (root / MANIFEST_NAME).is_file():
         cells = read_manifest(root)
+        if not use_masks:
+            plain = tuple(sample for sample in cells.samples if sample.mask_path is None)
+            cells = replace(cells, samples=plain)
     elif (root / "WBC_100").is_dir():
         cells = read_wbc_bundle(
             root,

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-
 from datasets.errors import DatasetError
-from datasets.images import list_images, split_readable
-from datasets.samples import Sample, SampleSet, hash_file, percents_from
-from datasets.splits import draw_parts, draw_subsets
-from datasets.synthetic import is_synthetic_root
+from datasets.grouping import group_images, match_group
+from datasets.images import list_images
+from datasets.preparing import draw_set, hash_images
+from datasets.published import PublishedImage, PublishedSet
+from datasets.samples import SampleSet
 from datasets.taxonomy import WBC_CLASSES, Split
+
+__all__ = [
+    "SPLIT_FRACTIONS",
+    "find_class_folders",
+    "match_group",
+    "publish_folders",
+    "read_folders",
+]
 
 SPLIT_FRACTIONS: Final[dict[Split, float]] = {"train": 0.7, "val": 0.1, "test": 0.2}
 
@@ -90,81 +94,23 @@ def read_folders(
         DatasetError: As `find_class_folders`; or a class folder has no images, the pattern is
             no regular expression or matches nothing in a name, or a class has too few groups.
     """
-    folders = find_class_folders(root, classes, ignored)
-    paths = [(name, path) for name, folder in folders.items() for path in list_images(folder)]
-    skipped: list[Path] = []
-    if check_readable or skip_unreadable:
-        readable, skipped = split_readable(
-            (path for _, path in paths), raise_first=not skip_unreadable
-        )
-        kept = set(readable)
-        paths = [(name, path) for name, path in paths if path in kept]
-    for name, folder in folders.items():
-        if not any(label == name for label, _ in paths):
-            raise DatasetError(f"{folder} holds no readable image of class {name}.")
-    labels = [label for label, _ in paths]
-    hashes = [hash_file(path) for _, path in paths]
-    groups = _name_groups([path for _, path in paths], hashes, root, group_pattern)
-    splits = draw_parts(labels, groups, fractions, seed)
-    training = [index for index, split in enumerate(splits) if split == "train"]
-    subsets = dict(
-        zip(
-            training,
-            draw_subsets([labels[i] for i in training], [groups[i] for i in training], seed),
-            strict=True,
-        )
-    )
-    samples = tuple(
-        Sample(
-            sample_id=path.relative_to(root).as_posix(),
-            path=path,
-            label=label,
-            split=splits[index],
-            group=groups[index],
-            sha256=hashes[index],
-            label_percents=percents_from(subsets.get(index, 1)),
-        )
-        for index, (label, path) in enumerate(paths)
-    )
-    return SampleSet(
+    published = publish_folders(root, classes, ignored)
+    hashed = hash_images(published, check_readable=check_readable, skip_unreadable=skip_unreadable)
+    groups = group_images(hashed.published, hashed.hashes, pattern=group_pattern)
+    return draw_set(hashed, groups, fractions, seed)
+
+
+def publish_folders(
+    root: Path, classes: Sequence[str] = WBC_CLASSES, ignored: Sequence[str] = ()
+) -> PublishedSet:
+    """Return the images of a folder-per-class set; arguments and errors as `find_class_folders`."""
+    return PublishedSet(
         name=root.resolve().name,
         classes=tuple(classes),
-        samples=samples,
-        is_synthetic=is_synthetic_root(root),
-        skipped=tuple(path.relative_to(root).as_posix() for path in skipped),
+        images=tuple(
+            PublishedImage(path.relative_to(root).as_posix(), label, path)
+            for label, folder in find_class_folders(root, classes, ignored).items()
+            for path in list_images(folder)
+        ),
+        root=root,
     )
-
-
-def _name_groups(
-    paths: Sequence[Path], hashes: Sequence[str], root: Path, pattern: str | None
-) -> list[str]:
-    """Return a group name a file; files of one pattern match or of the same bytes share it."""
-    names = [path.relative_to(root).as_posix() for path in paths]
-    if pattern is not None:
-        names = [match_group(pattern, path.name) for path in paths]
-    unique, name_index = np.unique(names, return_inverse=True)
-    contents, content_index = np.unique(hashes, return_inverse=True)
-    size = len(unique) + len(contents)
-    links = coo_array(
-        (np.ones(len(names)), (name_index, content_index + len(unique))), shape=(size, size)
-    )
-    _, component = connected_components(links, directed=False)
-    first_name = {component[index]: unique[index] for index in reversed(range(len(unique)))}
-    return [str(first_name[component[index]]) for index in name_index]
-
-
-def match_group(pattern: str, file_name: str) -> str:
-    """Return the group that `pattern` finds in a file name.
-
-    Raises:
-        DatasetError: `pattern` is no regular expression, or does not match.
-    """
-    try:
-        match = re.search(pattern, file_name)
-    except re.error as error:
-        raise DatasetError(
-            f"--group-pattern {pattern!r} is no regular expression: {error}"
-        ) from error
-    if match is None:
-        raise DatasetError(f"--group-pattern {pattern!r} matches nothing in {file_name!r}.")
-    return match.group(1) if match.re.groups else match.group(0)

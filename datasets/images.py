@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from datasets.errors import DatasetError, UnreadableImageError
+from datasets.packing import ImagePack, pack_path
 from datasets.samples import Sample
 
 IMAGE_SUFFIXES: Final = frozenset(
@@ -126,6 +127,8 @@ def to_tensor(image: Image.Image, size: int) -> Tensor:
 class ImageDataset(Dataset[dict[str, Any]]):
     """Samples as tensors: ``image`` uint8 (3, S, S), ``label`` and ``index`` int, ``features``.
 
+    Where a prepared folder has a pack of side S, images come from it; they have the same pixels.
+
     Args:
         samples: What to read, in the order of the indices.
         classes: Class names in the order of the label indices; without classes, and for a
@@ -147,6 +150,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
         self.features = features or {}
         label_index = {name: index for index, name in enumerate(self.classes)}
         self.labels = [label_index[s.label] if s.label and classes else -1 for s in self.samples]
+        self._packs = _open_packs(self.samples, image_size)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -155,11 +159,27 @@ class ImageDataset(Dataset[dict[str, Any]]):
         sample = self.samples[index]
         features = {name: store.read(sample.content_key) for name, store in self.features.items()}
         return {
-            "image": to_tensor(read_sample(sample), self.image_size),
+            "image": self._read(sample),
             "label": self.labels[index],
             "index": index,
             "features": features,
         }
+
+    def _read(self, sample: Sample) -> Tensor:
+        pack = self._packs.get(sample.pack_dir)
+        if pack is not None and sample.content_key in pack:
+            return pack.read(sample.content_key)
+        return to_tensor(read_sample(sample), self.image_size)
+
+
+def _open_packs(samples: Iterable[Sample], image_size: int) -> dict[Path | None, ImagePack]:
+    """Return the pack of each folder that has one of this size."""
+    folders = {sample.pack_dir for sample in samples if sample.pack_dir is not None}
+    return {
+        folder: ImagePack(path, image_size)
+        for folder in sorted(folders)
+        if (path := pack_path(folder, image_size)).is_file()
+    }
 
 
 def split_readable(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.errors import DatasetError
-from datasets.taxonomy import LABEL_PERCENTS, LabelPercent
+from datasets.taxonomy import LABEL_PERCENTS, LabelPercent, Split
 
 _ROUNDING_SLACK: Final = 1e-9
 Part = TypeVar("Part", bound=str)
@@ -70,6 +70,47 @@ def draw_subsets(labels: Sequence[str], groups: Sequence[str], seed: int) -> lis
         for item in inside:
             smallest[item] = percent
     return smallest
+
+
+def assign_splits(
+    labels: Sequence[str],
+    groups: Sequence[str],
+    published: Sequence[Split | None],
+    fractions: Mapping[Split, float],
+    seed: int,
+) -> list[Split | None]:
+    """Return the split of each item, keeping those that are published.
+
+    Without published splits all three are drawn by `fractions`. With them, a group that stands in
+    test leaves val and train, one that stands in val leaves train (None: left out); and where no
+    val is published it is drawn from train, the fraction for val of each class.
+
+    Args:
+        labels: Class of each item.
+        groups: Group of each item.
+        published: Split of each item, for all items or for none.
+        fractions: Share of each split, in [0, 1], summing to 1.
+        seed: Of the draw.
+
+    Raises:
+        DatasetError: As `draw_parts`.
+    """
+    if not any(published):
+        return list(draw_parts(labels, groups, fractions, seed))
+    in_test = {group for group, split in zip(groups, published, strict=True) if split == "test"}
+    in_val = {group for group, split in zip(groups, published, strict=True) if split == "val"}
+    assigned = list(published)
+    for index, (group, split) in enumerate(zip(groups, published, strict=True)):
+        if (split != "test" and group in in_test) or (split == "train" and group in in_val):
+            assigned[index] = None
+    if in_val:
+        return assigned
+    training = [index for index, split in enumerate(assigned) if split == "train"]
+    shares: dict[Split, float] = {"train": 1 - fractions["val"], "val": fractions["val"]}
+    drawn = draw_parts([labels[i] for i in training], [groups[i] for i in training], shares, seed)
+    for index, split in zip(training, drawn, strict=True):
+        assigned[index] = split
+    return assigned
 
 
 def _draw_subset(

@@ -1,27 +1,40 @@
 """Freeze a cell set as a manifest: splits that do not leak, and nested label subsets.
 
-    python experiments/prepare_wbc.py --source folders --root DIR --out data/wbc --seed 0
+    python experiments/prepare_wbc.py --source NAME --root DIR --out data/wbc --seed 0
 
-Reads one folder of images a class, hashes every file, draws train, val and test (70/10/20,
-stratified, at least one image a class in each) and label subsets of 1, 10, 50 and 100 % inside each
-other. Writes manifest.csv and manifest.json, which the other scripts take as --data-root.
+Reads a published set in its own layout (python experiments/list_sources.py lists them) or, with
+--source folders, one folder of images a class; decodes and hashes every file; keeps the published
+splits or draws train, val and test (70/10/20, stratified, at least one image a class in each),
+whole groups together; draws label subsets of 1, 10, 50 and 100 % inside each other. Writes
+manifest.csv and manifest.json, which the other scripts take as --data-root. Crops and arrays are
+written out as PNG.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.folders import read_folders
+from datasets.catalogue import PreparedSource, read_source, refuse_options
+from datasets.folders import publish_folders
+from datasets.grouping import group_images
 from datasets.manifest import MANIFEST_NAME, write_manifest
-from datasets.samples import SampleSet
-from datasets.taxonomy import LABEL_PERCENTS, WBC_CLASSES, LabelPercent, Split
+from datasets.preparing import HashedSet, draw_set, hash_images, pack_images, write_made_images
+from datasets.published import PublishedSet, relabel, select_classes, select_parts
+from datasets.samples import SampleSet, hash_file
+from datasets.sources.wbc_bundle import report_counts
+from datasets.taxonomy import LABEL_PERCENTS, WBC_CLASSES, LabelPercent, Scheme, Split
 from experiments.cli import run_script
+
+DRAW_STRIDE = 1000
+"""Draw K is drawn from the seed plus K times this, so that draws and seeds do not meet."""
+DEFAULT_PACK_SIZE = 256
 
 log = logging.getLogger(__name__)
 
@@ -31,30 +44,54 @@ class Options:
     """What is read, how it is split, and where the manifest goes."""
 
     root: Path
-    """Folder that holds one folder of images a class."""
+    """Folder of the set, as its card says (list_sources.py); with folders: one folder a class."""
     out: Path
-    """Folder for manifest.csv and manifest.json."""
-    source: Literal["folders"] = "folders"
-    """Layout of the set."""
+    """Folder for manifest.csv and manifest.json, written images and packs."""
+    source: Literal["folders"] | PreparedSource = "folders"
+    """The published set, or folders: one folder of images a class."""
     seed: int = 0
     """Of the draw."""
-    classes: tuple[str, ...] = WBC_CLASSES
-    """Class folders that are read, in the order of the label indices; case does not matter."""
+    draw: tuple[int, ...] = (0,)
+    """Which draws of the splits, e.g. 0 1 2 3 4; several go to OUT/draw-0, OUT/draw-1, ..."""
+    classes: tuple[str, ...] = ()
+    """Classes that are read, in the order of the label indices. Default: all of the set; with
+    folders: basophil eosinophil lymphocyte monocyte neutrophil."""
     ignore_classes: tuple[str, ...] = ()
-    """Further folders that may be there and are left out."""
+    """Classes that are left out."""
+    labels_as: Literal["own"] | Scheme = "own"
+    """own: the set's classes; common: the five; blast, atypical: the binary tests of aml. Images
+    without a counterpart are counted and left out."""
+    test_part: str | None = None
+    """Published part to test on, where there are several, e.g. TestB of raabin."""
+    pool_parts: bool = False
+    """Draw all splits from all images, whatever splits are published."""
+    labels: Path | None = None
+    """bccd: labels.csv of Kaggle's dataset-master. Default: looked for under ROOT."""
+    margin: float | None = None
+    """bccd: margin around a box, as a fraction of its longer side. Default: 0.1."""
     val_fraction: float = 0.1
-    """Share of the images for validation."""
+    """Share of the images for validation; of the published training part where there is one."""
     test_fraction: float = 0.2
-    """Share of the images for the test."""
+    """Share of the images for the test, where no test is published."""
     group_pattern: str | None = None
     """Regular expression that finds an image's group (patient, smear) in its file name."""
+    groups: Path | None = None
+    """CSV with the columns path and group, as audit_data.py writes it."""
+    masks: bool = False
+    """Add image x mask as further training images, where the set has masks."""
+    pack: bool = False
+    """Store the decoded, resized images, so that no training decodes them again."""
+    image_size: tuple[int, ...] = ()
+    """Side(s) of the packed images in pixels. Default: 256, that of the cell CNN."""
+    check_counts: bool = False
+    """Refuse a set whose counts differ from the published ones (default: warn)."""
     skip_unreadable: bool = False
     """Leave out, count and list images that do not decode; without it they are an error."""
     overwrite: bool = False
     """Replace an earlier manifest."""
 
     def __post_init__(self) -> None:
-        """Refuse fractions that leave a split empty.
+        """Refuse what cannot work.
 
         Raises:
             ValueError: Naming the flags.
@@ -65,56 +102,120 @@ class Options:
                 "--val-fraction and --test-fraction must be above 0 and leave something for "
                 f"training, not {self.val_fraction} and {self.test_fraction}."
             )
+        if not self.draw or min(self.draw) < 0 or len(set(self.draw)) != len(self.draw):
+            raise ValueError(f"--draw takes different numbers from 0 on, not {self.draw}.")
+        if self.image_size and not self.pack:
+            raise ValueError("--image-size is the side of packed images: pass --pack with it.")
+        if any(size < 1 for size in self.image_size):
+            raise ValueError(f"--image-size must be larger than 0, not {self.image_size}.")
+
+    def find_folder(self, draw: int) -> Path:
+        """Return the folder of a draw's manifest."""
+        return self.out if len(self.draw) == 1 else self.out / f"draw-{draw}"
 
 
 def main(options: Options) -> Path:
-    """Write the manifest and print what it holds; return its path."""
-    if (options.out / MANIFEST_NAME).exists() and not options.overwrite:
-        raise ValueError(
-            f"{options.out / MANIFEST_NAME} is there already. Pass --overwrite to replace it, or "
-            "another --out."
-        )
-    cells = read_folders(
-        options.root,
-        classes=options.classes,
-        ignored=options.ignore_classes,
-        fractions={
-            "train": 1 - options.val_fraction - options.test_fraction,
-            "val": options.val_fraction,
-            "test": options.test_fraction,
-        },
-        seed=options.seed,
-        group_pattern=options.group_pattern,
-        check_readable=True,
-        skip_unreadable=options.skip_unreadable,
+    """Write the manifests and print what they hold; return the path of the first."""
+    for draw in options.draw:
+        path = options.find_folder(draw) / MANIFEST_NAME
+        if path.exists() and not options.overwrite:
+            raise ValueError(
+                f"{path} is there already. Pass --overwrite to replace it, or another --out."
+            )
+    published = read_published(options)
+    report_counts(list(published.differences), strict=options.check_counts)
+    hashed = hash_images(
+        write_made_images(published, options.out), skip_unreadable=options.skip_unreadable
     )
+    groups = group_images(
+        hashed.published, hashed.hashes, pattern=options.group_pattern, groups_path=options.groups
+    )
+    if options.source == "kaggle_blood_cells" and len(set(groups)) == len(groups):
+        log.warning(
+            "Each image is its own group, but this set holds many copies of each photograph: "
+            "validation will leak. Pass --groups with the list that audit_data.py writes."
+        )
+    drawn = [draw_cells(hashed, groups, options, draw) for draw in options.draw]
+    if options.pack:
+        for size in options.image_size or (DEFAULT_PACK_SIZE,):
+            print(f"Packed to {pack_images(options.out, drawn, size)}")
+    paths = []
+    for draw, cells in zip(options.draw, drawn, strict=True):
+        paths.append(_write(options, hashed, cells, draw))
+        print(f"{format_counts(cells)}\nWritten to {paths[-1]}")
+    return paths[0]
+
+
+def read_published(options: Options) -> PublishedSet:
+    """Return the images that the options ask for, before anything is decoded."""
+    own_options = {"labels": options.labels, "margin": options.margin}
+    if options.source == "folders":
+        refuse_options("folders", [key for key, value in own_options.items() if value is not None])
+        classes = options.classes or WBC_CLASSES
+        published = publish_folders(options.root, classes, options.ignore_classes)
+    else:
+        published = read_source(options.source, options.root, **own_options)
+    published = select_parts(published, options.test_part, pool=options.pool_parts)
+    if options.labels_as != "own":
+        published = relabel(published, options.source, options.labels_as)
+    if options.source != "folders":
+        published = select_classes(published, options.classes, options.ignore_classes)
+    if options.masks and not any(image.mask_path for image in published.images):
+        raise ValueError(f"--masks: {published.name} has no masks.")
+    return published
+
+
+def draw_cells(hashed: HashedSet, groups: Sequence[str], options: Options, draw: int) -> SampleSet:
+    """Return draw number `draw` of the set."""
+    fractions: dict[Split, float] = {
+        "train": 1 - options.val_fraction - options.test_fraction,
+        "val": options.val_fraction,
+        "test": options.test_fraction,
+    }
+    seed = options.seed + DRAW_STRIDE * draw
+    cells = draw_set(hashed, groups, fractions, seed, use_masks=options.masks)
+    cells.require_all_classes()
+    return cells
+
+
+def _write(options: Options, hashed: HashedSet, cells: SampleSet, draw: int) -> Path:
     info = {
         "name": cells.name,
         "classes": list(cells.classes),
         "source": options.source,
+        "labels_as": options.labels_as,
         "seed": options.seed,
+        "draw": draw,
+        "group_pattern": options.group_pattern,
+        "groups_sha256": hash_file(options.groups) if options.groups else None,
         "synthetic": cells.is_synthetic,
         "skipped": list(cells.skipped),
+        "left_out": dict(cells.left_out),
+        "has_published_test": cells.has_published_test,
+        "pack_dir": "." if len(options.draw) == 1 else "..",
     }
-    path = write_manifest(options.out, cells.samples, options.root, info)
-    print(f"{_format_counts(cells)}\nWritten to {path}")
-    return path
+    subtypes = {image.image_id: image.subtype for image in hashed.published.images}
+    return write_manifest(
+        options.find_folder(draw), cells.samples, hashed.published.root, info, subtypes, options.out
+    )
 
 
-def _format_counts(cells: SampleSet) -> str:
+def format_counts(cells: SampleSet) -> str:
+    """Return number of images by class, of groups, and of what was left out, as text."""
     columns: list[tuple[Split, LabelPercent]] = [("train", p) for p in LABEL_PERCENTS]
     columns += [("val", 100), ("test", 100)]
     heads = [f"{percent} %" if split == "train" else split for split, percent in columns]
     counts = [cells.count(split, percent) for split, percent in columns]
-    lines = [f"{'class':14}" + "".join(f"{head:>8}" for head in heads)]
+    lines = [f"{'class':20}" + "".join(f"{head:>8}" for head in heads)]
     lines += [
-        f"{name:14}" + "".join(f"{count[name]:8d}" for count in counts) for name in cells.classes
+        f"{name:20}" + "".join(f"{count[name]:8d}" for count in counts) for name in cells.classes
     ]
     groups = [cells.count_groups(split, percent) for split, percent in columns]
-    lines.append(f"{'all':14}" + "".join(f"{sum(count.values()):8d}" for count in counts))
-    lines.append(f"{'groups':14}" + "".join(f"{number:8d}" for number in groups))
+    lines.append(f"{'all':20}" + "".join(f"{sum(count.values()):8d}" for count in counts))
+    lines.append(f"{'groups':20}" + "".join(f"{number:8d}" for number in groups))
     if cells.skipped:
         lines.append(f"Left out as unreadable: {len(cells.skipped)}")
+    lines += [f"Left out, {reason}: {number}" for reason, number in cells.left_out]
     return "\n".join(lines)
 
 

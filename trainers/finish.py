@@ -68,6 +68,7 @@ def describe_data(sample_set: SampleSet) -> dict[str, Any]:
         "fingerprint": sample_set.fingerprint,
         "synthetic": sample_set.is_synthetic,
         "skipped": list(sample_set.skipped),
+        "left_out": dict(sample_set.left_out),
     }
 
 

@@ -56,13 +56,14 @@ def test_metrics(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> dict
     Returns:
         ``loss``, ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``expected_calibration_error``
         (15 equal bins, L1), ``brier`` (sum of squares over classes, in [0, 2]), ``per_class``
-        {precision, recall, f1, support}, ``confusion_matrix`` (rows true, columns predicted).
+        {precision, recall, f1, support}, ``confusion_matrix`` (rows true, columns predicted). Where
+        the split lacks classes also ``restricted``, see `restricted_metrics`.
     """
     probs = logits.double().softmax(dim=1)
     preds = logits.argmax(dim=1)
     every = list(range(len(classes)))
     by_class = precision_recall_fscore_support(labels, preds, labels=every, zero_division=0)
-    return {
+    metrics = {
         "loss": functional.cross_entropy(logits, labels).item(),
         **_agreement(labels, preds, len(classes)),
         "expected_calibration_error": multiclass_calibration_error(
@@ -80,6 +81,30 @@ def test_metrics(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> dict
         },
         "confusion_matrix": confusion_matrix(labels, preds, labels=every).tolist(),
     }
+    if len(torch.unique(labels)) < len(classes):
+        metrics["restricted"] = restricted_metrics(logits, labels, classes)
+    return metrics
+
+
+def restricted_metrics(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    """Return scores of a split that lacks classes, when the model may name only those it holds.
+
+    Beside the unrestricted scores they tell a model that mistakes one present class for another
+    from one that names classes which the split cannot hold.
+
+    Args:
+        logits: Float (N, K).
+        labels: Int (N,).
+        classes: K names.
+
+    Returns:
+        ``classes`` (those present), ``accuracy``, ``balanced_accuracy``, ``macro_f1``, each over
+        the classes present.
+    """
+    present, known = torch.unique(labels, return_inverse=True)
+    names = [classes[index] for index in present.tolist()]
+    preds = logits[:, present].argmax(dim=1)
+    return {"classes": names, **_agreement(known, preds, len(names))}
 
 
 def _agreement(labels: Tensor, preds: Tensor, num_classes: int) -> dict[str, float]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -90,3 +91,27 @@ def group_confusions(
     for label, pred, group in zip(labels, preds, groups, strict=True):
         confusions[rows[group], index[label], index[pred]] += 1
     return confusions
+
+
+def find_present(labels: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Return the classes that the labels hold, in the order of `classes`."""
+    held = set(labels)
+    return [name for name in classes if name in held]
+
+
+def restrict_predictions(frame: pd.DataFrame, present: Sequence[str]) -> pd.DataFrame:
+    """Return predictions made from the classes in `present` only.
+
+    Args:
+        frame: As `FinishedRun.predictions` gives it.
+        present: Classes that may be named.
+
+    Returns:
+        The same rows; ``pred`` is the most probable class of `present`, the other probability
+        columns are gone.
+    """
+    columns = [f"prob_{name}" for name in present]
+    others = [name for name in frame.columns if name.startswith("prob_") and name not in columns]
+    restricted = frame.drop(columns=others)
+    restricted["pred"] = frame[columns].idxmax(axis=1).str.removeprefix("prob_")
+    return restricted

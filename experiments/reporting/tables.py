@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from experiments.reporting.statistics import (
     accuracy,
     balanced_accuracy,
     estimate,
+    find_present,
     group_confusions,
     macro_f1,
+    restrict_predictions,
 )
 
 SYNTHETIC_NOTE = "SYNTHETIC data: the figures show that it runs, nothing about real cells."
@@ -27,8 +30,12 @@ _METRICS = {
 }
 
 
-def estimate_runs(runs: Sequence[FinishedRun]) -> dict[str, Estimate]:
+def estimate_runs(runs: Sequence[FinishedRun], *, restricted: bool = False) -> dict[str, Estimate]:
     """Return accuracy, balanced accuracy and macro F1 on test, means over the runs' seeds.
+
+    Args:
+        runs: Of one experiment, tested on the same images.
+        restricted: Let the models name only the classes that the test split holds.
 
     Raises:
         ValueError: The runs were not tested on the same images.
@@ -40,6 +47,9 @@ def estimate_runs(runs: Sequence[FinishedRun]) -> dict[str, Estimate]:
             "mean nothing. Report them apart."
         )
     classes = list(runs[0].summary["test"]["per_class"])
+    if restricted:
+        classes = find_present(frames[0]["label"].tolist(), classes)
+        frames = [restrict_predictions(frame, classes) for frame in frames]
     confusions = np.stack(
         [
             group_confusions(frame["label"], frame["pred"], frame["group"], classes)
@@ -73,13 +83,38 @@ def format_result(run: FinishedRun) -> str:
         f"  {name.replace('_', ' '):28}{test[name]:.3f}"
         for name in ("loss", "expected_calibration_error", "brier")
     ]
+    lines += _format_restricted(run)
     lines += ["", f"  {'class':14}{'precision':>10}{'recall':>8}{'f1':>8}{'support':>9}"]
     lines += [
         f"  {name:14}{row['precision']:10.3f}{row['recall']:8.3f}{row['f1']:8.3f}"
         f"{row['support']:9d}"
         for name, row in test["per_class"].items()
     ]
+    left_out = summary["data"].get("left_out", {})
+    if left_out:
+        lines += ["", "Left out of the data:"]
+        lines += [f"  {number:6d}  {reason}" for reason, number in left_out.items()]
     return "\n".join(lines)
+
+
+def _format_restricted(run: FinishedRun) -> list[str]:
+    """Return lines on the classes that the test split holds, if it lacks some."""
+    if "restricted" not in run.summary["test"]:
+        return []
+    names = ", ".join(run.summary["test"]["restricted"]["classes"])
+    return [
+        "",
+        *textwrap.wrap(
+            f"restricted to the classes in this test split: {names}",
+            80,
+            initial_indent="  ",
+            subsequent_indent="    ",
+        ),
+        *(
+            f"  {name.replace('_', ' '):28}{e.value:.3f}  [{e.low:.3f}, {e.high:.3f}]"
+            for name, e in estimate_runs([run], restricted=True).items()
+        ),
+    ]
 
 
 def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
@@ -87,7 +122,9 @@ def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 
     Columns: experiment, data, label_percent, epochs, seeds, train_images, test_images,
     test_groups; for each metric its mean over seeds, the standard deviation over seeds (empty for
-    one seed), and the 95 % interval of the mean over groups.
+    one seed), and the 95 % interval of the mean over groups. Where a test split lacks classes also
+    ``restricted_to``, those it holds, and the metrics once more, each with ``restricted_`` before
+    its name.
 
     Raises:
         ValueError: Synthetic and real runs are mixed.
@@ -111,14 +148,34 @@ def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
         row["train_images"] = sum(members[0].summary["splits"]["train"]["images"].values())
         row["test_images"] = estimates["accuracy"].num_images
         row["test_groups"] = estimates["accuracy"].num_groups
-        for name, found in estimates.items():
-            values = [run.summary["test"][name] for run in members]
-            row[name] = found.value
-            row[f"{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            row[f"{name}_low"] = found.low
-            row[f"{name}_high"] = found.high
+        row |= _score_columns(members, estimates)
+        if "restricted" in members[0].summary["test"]:
+            row["restricted_to"] = " ".join(members[0].summary["test"]["restricted"]["classes"])
+            row |= _score_columns(members, estimate_runs(members, restricted=True), "restricted")
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _score_columns(
+    runs: Sequence[FinishedRun], estimates: dict[str, Estimate], entry: str | None = None
+) -> dict[str, Any]:
+    """Return mean, standard deviation and interval of each metric.
+
+    Args:
+        runs: Over whose seeds the standard deviation goes.
+        estimates: Of the same runs, by metric.
+        entry: Of the summary's test result that holds the runs' scores; comes before the names.
+    """
+    prefix = f"{entry}_" if entry else ""
+    columns: dict[str, Any] = {}
+    for name, found in estimates.items():
+        tests = [run.summary["test"] for run in runs]
+        values = [(test[entry] if entry else test)[name] for test in tests]
+        columns[prefix + name] = found.value
+        columns[f"{prefix}{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        columns[f"{prefix}{name}_low"] = found.low
+        columns[f"{prefix}{name}_high"] = found.high
+    return columns
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -129,16 +186,24 @@ def to_markdown(table: pd.DataFrame) -> str:
     )
     lines = [header]
     for row in table.to_dict("records"):
-        cells = [
-            str(row["experiment"]),
-            f"{row['label_percent']} %",
-            str(row["train_images"]),
-            str(row["epochs"]),
-            str(row["seeds"]),
-            *(_format_cell(row, name) for name in _METRICS),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(_format_row(row, str(row["experiment"])))
+        if "restricted_to" in row and not pd.isna(row["restricted_to"]):
+            held = str(row["restricted_to"]).replace(" ", ", ")
+            title = f"{row['experiment']}, restricted to {held}"
+            lines.append(_format_row(row, title, "restricted_"))
     return "\n".join(lines)
+
+
+def _format_row(row: dict[str, Any], title: str, prefix: str = "") -> str:
+    cells = [
+        title,
+        f"{row['label_percent']} %",
+        str(row["train_images"]),
+        str(row["epochs"]),
+        str(row["seeds"]),
+        *(_format_cell(row, prefix + name) for name in _METRICS),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _format_cell(row: dict[str, Any], name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from experiments.reporting import figures, statistics, tables
+from experiments.reporting.load_runs import FinishedRun
 
 CLASSES = ["a", "b", "c"]
 
@@ -102,3 +105,76 @@ def test_figures_are_pictures():
     image = np.zeros((8, 8, 3), dtype=np.uint8)
     pairs = figures.draw_image_pairs([image, image], [image, image])
     assert pairs.shape == (2 * 16, 2 * 16, 3)
+
+
+def test_restricted_predictions_name_only_what_is_there():
+    frame = pd.DataFrame(
+        {
+            "label": ["b", "c"],
+            "pred": ["a", "a"],
+            "prob_a": [0.6, 0.5],
+            "prob_b": [0.3, 0.1],
+            "prob_c": [0.1, 0.4],
+        }
+    )
+    present = statistics.find_present(frame["label"].tolist(), CLASSES)
+    assert present == ["b", "c"]
+    restricted = statistics.restrict_predictions(frame, present)
+    assert restricted["pred"].tolist() == ["b", "c"]
+    assert "prob_a" not in restricted
+    assert frame["pred"].tolist() == ["a", "a"], "the given frame stays as it was"
+
+
+def write_run(path: Path, summary: dict, rows: list[list]) -> FinishedRun:
+    path.mkdir(parents=True)
+    columns = ["sample_id", "group", "label", "prob_a", "prob_b", "prob_c"]
+    pd.DataFrame(rows, columns=columns).to_csv(path / "predictions.csv", index=False)
+    return FinishedRun(path, {}, summary)
+
+
+def test_result_shows_restricted_scores_and_what_was_left_out(tmp_path: Path):
+    scores = {"loss": 1.0, "expected_calibration_error": 0.1, "brier": 0.2}
+    row = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+    test = {**scores, "per_class": dict.fromkeys(CLASSES, row)}
+    data = {"name": "cells", "synthetic": False, "left_out": {"no common counterpart: ig": 587}}
+    summary = {"experiment": "base_wbc", "seed": 0, "data": data, "test": test}
+    rows = [
+        [str(k), str(k), "bc"[k % 2], 0.5, 0.4 - k % 2 * 0.3, 0.1 + k % 2 * 0.3] for k in range(8)
+    ]
+    plain = tables.format_result(write_run(tmp_path / "plain", summary, rows))
+    assert "restricted" not in plain
+    assert "   587  no common counterpart: ig" in plain
+    test["restricted"] = {"classes": ["b", "c"]}
+    run = write_run(tmp_path / "restricted", summary, rows)
+    assert tables.estimate_runs([run])["accuracy"].value == 0
+    assert tables.estimate_runs([run], restricted=True)["accuracy"].value == 1
+    text = tables.format_result(run)
+    assert "restricted to the classes in this test split: b, c" in text
+    assert text.count("  accuracy ") == 2
+
+
+def test_table_has_restricted_scores_in_a_row_of_their_own(tmp_path: Path):
+    restricted = {"classes": ["b", "c"], "accuracy": 1.0, "balanced_accuracy": 1.0, "macro_f1": 1.0}
+    runs = []
+    for seed in (0, 1):
+        test = {"accuracy": 0.0, "balanced_accuracy": 0.0, "macro_f1": 0.0,
+                "per_class": {name: {} for name in CLASSES}, "restricted": restricted}  # fmt: skip
+        summary = {
+            "experiment": "base_wbc", "seed": seed, "epochs": 1, "test": test,
+            "data": {"name": "TestB", "synthetic": False},
+            "splits": {"train": {"images": {"a": 3, "b": 3, "c": 3}}},
+        }  # fmt: skip
+        rows = [[str(k), str(k), "bc"[k % 2], 0.5, [0.4, 0.1][k % 2], [0.1, 0.4][k % 2]]
+                for k in range(8)]  # fmt: skip
+        runs.append(write_run(tmp_path / str(seed), summary, rows))
+    table = tables.build_result_table(runs)
+    tables.write_table(table, tmp_path / "table.csv")
+    lines = tables.to_markdown(pd.read_csv(tmp_path / "table.csv")).splitlines()[2:]
+    assert len(lines) == 2
+    assert lines[0].startswith("| base_wbc | 100 % | 9 |")
+    assert "0.000 ± 0.000 [0.000, 0.000]" in lines[0]
+    assert lines[1].startswith("| base_wbc, restricted to b, c | 100 % | 9 |")
+    assert "1.000 ± 0.000 [1.000, 1.000]" in lines[1]
+    for run in runs:
+        del run.summary["test"]["restricted"]
+    assert "restricted_to" not in tables.build_result_table(runs).columns

@@ -41,3 +41,24 @@ def test_loss_by_class_is_the_mean_over_its_samples():
     result = metrics.epoch_metrics(LOGITS, LABELS, CLASSES)
     assert result["loss_by_class/b"] == pytest.approx(-math.log(0.7))
     assert "loss_by_class/c" not in result
+
+
+def test_restricted_scores_choose_among_the_classes_present():
+    logits = torch.tensor(
+        [[9.0, 2.0, 1.0], [0.0, 1.0, 2.0], [0.0, 3.0, 2.0], [5.0, 0.0, 4.0], [7.0, 1.0, 0.0]]
+    )
+    labels = torch.tensor([1, 2, 2, 2, 2])
+    found = metrics.test_metrics(logits, labels, ("a", "b", "c"))
+    assert found["accuracy"] == pytest.approx(1 / 5)
+    restricted = found["restricted"]
+    assert restricted["classes"] == ["b", "c"]
+    # Without a the predictions are b, c, b, c, b.
+    assert restricted["accuracy"] == pytest.approx(3 / 5)
+    assert restricted["balanced_accuracy"] == pytest.approx((1 + 2 / 4) / 2)
+    f1_b, f1_c = 2 * 1 / (3 + 1), 2 * 2 / (2 + 4)
+    assert restricted["macro_f1"] == pytest.approx((f1_b + f1_c) / 2)
+
+
+def test_split_with_all_classes_has_no_restricted_scores():
+    found = metrics.test_metrics(torch.eye(3), torch.arange(3), ("a", "b", "c"))
+    assert "restricted" not in found

@@ -1,0 +1,1 @@
+"""Getting published sets: where they are, fetching with resume, unpacking without surprises."""
