@@ -60,7 +60,7 @@ def measure_pixels(
     *,
     thresholds: Sequence[int] = GRAY_THRESHOLDS,
     num_examples: int = 8,
-    example_size: int = 96,
+    example_size: int = 192,
 ) -> PixelStatistics:
     """Return the statistics of RGB images (H, W, 3) of any sizes; they are held one at a time.
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 import numpy as np
+from PIL import Image
 
 from datasets.cells import read_prepared
 from datasets.errors import DatasetError
@@ -91,20 +92,28 @@ def list_labelled_images(source: Path) -> ImageListing:
     return _list_folders(root) if prepared is None else _list_samples(root, prepared)
 
 
+def read_size(path: Path) -> tuple[int, int] | None:
+    """Return (width, height) as the file's header states it; None if there is no such header."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+        return None
+
+
 def pick_images(
     images: Sequence[ListedImage], max_images: int, seed: int, root: Path
 ) -> list[ListedImage]:
-    """Return at most `max_images` images, drawn without replacement and sorted by path.
+    """Return at most `max_images` images, drawn without replacement, in the order of the draw.
 
     The draw depends on `seed`, the class and the paths below `root` only, so it is the same on
     every machine and does not change when another class is added.
     """
-    if len(images) <= max_images:
-        return list(images)
+    if not images:
+        return []
     ordered = sorted(images, key=lambda image: os.path.relpath(image.path, root))
     rng = np.random.default_rng([seed, zlib.crc32(ordered[0].label.encode())])
-    chosen = rng.choice(len(ordered), size=max_images, replace=False)
-    return [ordered[index] for index in sorted(chosen)]
+    return [ordered[index] for index in rng.permutation(len(ordered))[:max_images]]
 
 
 def _list_samples(root: Path, samples: SampleSet) -> ImageListing:
@@ -133,8 +142,8 @@ def _list_folders(root: Path) -> ImageListing:
             f for f in folders if not f.startswith(".") and f.lower() not in _MASK_FOLDERS
         )
         folder = Path(name)
-        above = PurePosixPath(folder.relative_to(root).as_posix()).parent
-        label = folder.resolve().name.lower()
+        above = PurePosixPath(_printable(folder.relative_to(root).as_posix())).parent
+        label = _printable(folder.resolve().name.lower())
         found += [(path, label, above) for path in list_images(folder) if path.is_file()]
     if not found:
         raise DatasetError(
@@ -143,7 +152,7 @@ def _list_folders(root: Path) -> ImageListing:
     split_of = _name_splits(sorted({above for _, _, above in found}))
     images = [ListedImage(path, label, split_of[above]) for path, label, above in found]
     return ImageListing(
-        name=root.resolve().name,
+        name=_printable(root.resolve().name),
         root=root,
         classes=tuple(sorted({image.label for image in images})),
         splits=tuple(sorted(set(split_of.values()), key=_order_of_split)),
@@ -170,3 +179,8 @@ def _name_splits(folders: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
 def _order_of_split(split: str) -> tuple[int, str]:
     name = split.lower()
     return (SPLITS.index(name) if name in SPLITS else len(SPLITS), split)
+
+
+def _printable(name: str) -> str:
+    """Return a folder's name with question marks for bytes that are no UTF-8."""
+    return name.encode("utf-8", "replace").decode()

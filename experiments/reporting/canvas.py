@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Picture = NDArray[np.uint8]
 DPI: Final = 110
 SYNTHETIC_STAMP: Final = "SYNTHETIC DATA"
+_MAX_LABEL_LENGTH: Final = 18
 
 
 def to_pixels(figure: Figure, *, is_synthetic: bool = False) -> Picture:
@@ -34,3 +35,14 @@ def to_pixels(figure: Figure, *, is_synthetic: bool = False) -> Picture:
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels: Picture = np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
     return pixels
+
+
+def escape(text: str) -> str:
+    """Return text that matplotlib draws as it stands; a folder's name may hold a dollar sign."""
+    return text.replace("$", r"\$")
+
+
+def fit_label(name: str) -> str:
+    """Return a class name, cut so that it fits beside a picture, as matplotlib draws it."""
+    cut = f"{name[: _MAX_LABEL_LENGTH - 1]}…" if len(name) > _MAX_LABEL_LENGTH else name
+    return escape(cut)

@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from datasets.exploration import PixelStatistics, cut_at, to_gray
-from experiments.reporting.canvas import DPI, Picture, to_pixels
+from experiments.reporting.canvas import DPI, Picture, escape, fit_label, to_pixels
 
 Statistics = Mapping[str, PixelStatistics]
 _COLOURS = {"red": "tab:red", "green": "tab:green", "blue": "tab:blue"}
 _MAX_SIZES_NAMED = 3
-_MAX_LABEL_LENGTH = 18
 
 
 def draw_class_counts(
@@ -34,11 +33,11 @@ def draw_class_counts(
     left = np.zeros(len(classes))
     for split, by_class in counts.items():
         widths = np.array([by_class.get(name, 0) for name in classes])
-        axes.barh(range(len(classes)), widths, left=left, label=split)
+        axes.barh(range(len(classes)), widths, left=left, label=escape(split))
         left += widths
     for row, name in enumerate(classes):
         axes.text(totals[name], row, f" {totals[name]:,}", va="center", fontsize=8)
-    axes.set_yticks(range(len(classes)), [shorten(name) for name in classes])
+    axes.set_yticks(range(len(classes)), [fit_label(name) for name in classes])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12 * max(1, max(totals.values(), default=1)))
     axes.set_xlabel("images")
@@ -63,10 +62,12 @@ def draw_image_sizes(
         areas = 18 + 200 * np.sqrt(np.array(list(counter.values())) / counter.total())
         # Classes of one size would hide each other: later ones are drawn smaller.
         shrink = 1 - 0.8 * number / max(1, len(sizes))
-        label = f"{shorten(name)} ({len(counter)} size{'s' if len(counter) > 1 else ''})"
+        label = f"{fit_label(name)} ({len(counter)} size{'s' if len(counter) > 1 else ''})"
         axes.scatter(widths, heights, s=areas * shrink, alpha=0.65, label=label, linewidths=0)
     common = ", ".join(f"{w}x{h}: {n:,}" for (w, h), n in together.most_common(_MAX_SIZES_NAMED))
-    axes.set_title(f"{title}: {len(together)} image size(s)\nmost common {common}", fontsize=10)
+    axes.set_title(
+        f"{title}: image sizes\n{len(together)} in all, most common {common}", fontsize=10
+    )
     axes.set_xlabel("width (pixels)")
     axes.set_ylabel("height (pixels)")
     axes.grid(alpha=0.3)
@@ -85,9 +86,9 @@ def draw_colour_histograms(statistics: Statistics, title: str, *, is_synthetic: 
     for axes, (name, found) in zip(panels, statistics.items(), strict=False):
         for (channel, colour), shares in zip(_COLOURS.items(), found.colour_histogram, strict=True):
             axes.plot(100 * shares, color=colour, linewidth=1, label=channel)
-        axes.set_title(f"{shorten(name)} (n = {found.num_images})", fontsize=9)
+        axes.set_title(f"{fit_label(name)} (n = {found.num_images})", fontsize=9)
         _finish_levels(axes, highest)
-    figure.supxlabel("level", fontsize=9)
+    figure.supxlabel("level (peaks at 0 and 255 may leave the panel)", fontsize=9)
     figure.supylabel("share of the pixels (%)", fontsize=9)
     panels[0].legend(fontsize=7)
     return to_pixels(figure, is_synthetic=is_synthetic)
@@ -108,9 +109,9 @@ def draw_gray_histograms(statistics: Statistics, title: str, *, is_synthetic: bo
                 for threshold, share in zip(found.thresholds, shares, strict=True)
             )
             axes.text(0.03, 0.95, text, transform=axes.transAxes, va="top", fontsize=7)
-        axes.set_title(f"{shorten(name)} (n = {found.num_images})", fontsize=9)
+        axes.set_title(f"{fit_label(name)} (n = {found.num_images})", fontsize=9)
         _finish_levels(axes, highest)
-    figure.supxlabel("gray level", fontsize=9)
+    figure.supxlabel("gray level (peaks at 0 and 255 may leave the panel)", fontsize=9)
     figure.supylabel("share of the pixels (%)", fontsize=9)
     return to_pixels(figure, is_synthetic=is_synthetic)
 
@@ -124,7 +125,7 @@ def draw_thresholded(statistics: Statistics, title: str, *, is_synthetic: bool) 
     for found in shown.values():
         gray = to_gray(found.examples[0])
         rows.append([found.examples[0], gray, *(cut_at(gray, t) for t in thresholds)])
-    return _draw_grid(rows, [shorten(name) for name in shown], heads, title, is_synthetic)
+    return _draw_grid(rows, [fit_label(name) for name in shown], heads, title, is_synthetic)
 
 
 def draw_mean_images(statistics: Statistics, title: str, *, is_synthetic: bool) -> Picture:
@@ -133,14 +134,14 @@ def draw_mean_images(statistics: Statistics, title: str, *, is_synthetic: bool) 
     columns = min(4, max(1, len(shown)))
     rows = -(-max(1, len(shown)) // columns)
     figure = Figure(
-        figsize=(max(4.4, 1.9 * columns), 2.2 * rows + 0.5), dpi=DPI, layout="constrained"
+        figsize=(max(4.4, 1.9 * columns), 2.12 * rows + 0.35), dpi=DPI, layout="constrained"
     )
     figure.suptitle(title, fontsize=10)
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
     for axes, (name, found) in zip(figure.axes, shown.items(), strict=False):
         axes.imshow(found.mean_image.round().astype(np.uint8))
-        axes.set_title(f"{shorten(name)} (n = {found.num_images})", fontsize=8)
+        axes.set_title(f"{fit_label(name)} (n = {found.num_images})", fontsize=8)
     return to_pixels(figure, is_synthetic=is_synthetic)
 
 
@@ -149,13 +150,8 @@ def draw_contact_sheet(
 ) -> Picture:
     """Return square images in a row a class; a class without readable images has an empty row."""
     return _draw_grid(
-        list(rows.values()), [shorten(name) for name in rows], [], title, is_synthetic
+        list(rows.values()), [fit_label(name) for name in rows], [], title, is_synthetic
     )
-
-
-def shorten(name: str) -> str:
-    """Return a class name that fits beside a picture."""
-    return name if len(name) <= _MAX_LABEL_LENGTH else f"{name[: _MAX_LABEL_LENGTH - 1]}…"
 
 
 def _draw_grid(
@@ -169,7 +165,7 @@ def _draw_grid(
     figure = Figure(
         figsize=(max(4.4, 1.0 * columns + 1.3), 1.02 * max(1, len(rows)) + 0.7),
         dpi=DPI,
-        layout=ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01),
+        layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01),
     )
     figure.suptitle(title, fontsize=10)
     grid = figure.subplots(max(1, len(rows)), columns, squeeze=False)
