@@ -34,14 +34,15 @@ from datasets.cell_masks import (
     find_boxes,
     read_regions,
 )
-from datasets.errors import DatasetError, UnreadableImageError
+from datasets.errors import DatasetError
 from datasets.images import read_image
 from datasets.mask_alignment import check_alignment
 from datasets.synthetic import is_synthetic_root
 from datasets.taxonomy import WBC_CLASSES
 from experiments.cli import run_script
 from experiments.reporting.figures_masks import draw_mask_outlines, draw_nucleus_ratios
-from experiments.reporting.tables import SYNTHETIC_NOTE, write_table
+from experiments.reporting.mask_tables import format_classes, summarise_classes
+from experiments.reporting.tables import write_table
 
 CLASS_OF_NUMBER: Final = dict(
     enumerate(("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil"), start=1)
@@ -89,7 +90,7 @@ def main(options: Options) -> pd.DataFrame:
         try:
             image = np.asarray(read_image(cell.image_path))
             found = read_regions(cell.mask_path, (image.shape[1], image.shape[0]))
-        except UnreadableImageError as error:
+        except DatasetError as error:
             log.warning("Left out: %s", error)
             continue
         rows.append(_measure(cell, image, found))
@@ -98,9 +99,9 @@ def main(options: Options) -> pd.DataFrame:
         elif len(outlined[cell.label]) < _OUTLINED:
             outlined[cell.label].append(_cut_out(image, found))
     if not rows:
-        raise DatasetError(f"No readable pair of image and mask under {options.root}.")
+        raise DatasetError(f"No usable pair of image and mask under {options.root}.")
     cells = pd.DataFrame(rows)
-    classes = _summarise(cells)
+    classes = summarise_classes(cells)
     write_table(cells, options.out / "cells.csv")
     write_table(classes, options.out / "classes.csv")
     for name, picture in {
@@ -115,7 +116,11 @@ def main(options: Options) -> pd.DataFrame:
         ),
     }.items():
         Image.fromarray(picture).save(options.out / f"{name}.png")
-    print(_format(cells, classes, is_synthetic), f"\nWritten to {options.out}")
+    text = format_classes(cells, classes, is_synthetic=is_synthetic)
+    left_out = (
+        f"\nLeft out as unusable: {len(pairs) - len(cells)}" if len(cells) < len(pairs) else ""
+    )
+    print(f"{text}{left_out}\nWritten to {options.out}")
     return cells
 
 
@@ -172,52 +177,6 @@ def _cut_out(image: Pixels, found: CellRegions) -> tuple[Pixels, Pixels]:
     box = find_boxes(found.inside)[0]
     crop = crop_box(image, box, _CROP_MARGIN, beyond="pad")
     return crop, crop_box(found.regions, box, _CROP_MARGIN, beyond="pad", fill=BACKGROUND)
-
-
-def _summarise(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a class; quartiles are of the cells that have a nucleus and cytoplasm."""
-    rows = []
-    for name in WBC_CLASSES:
-        of_class = cells[cells["class"] == name]
-        both = of_class[(of_class["nucleus_pixels"] > 0) & (of_class["cytoplasm_pixels"] > 0)]
-        quartiles = both["nucleus_to_cytoplasm"].quantile([0.25, 0.5, 0.75]).tolist()
-        rows.append(
-            {
-                "class": name,
-                "cells": len(of_class),
-                "without_nucleus": int((of_class["nucleus_pixels"] == 0).sum()),
-                "without_cytoplasm": int((of_class["cytoplasm_pixels"] == 0).sum()),
-                "ratio_q25": quartiles[0],
-                "ratio_median": quartiles[1],
-                "ratio_q75": quartiles[2],
-                "nucleus_fraction_median": both["nucleus_fraction"].median(),
-                "suspicious": int((of_class["problem"] != "").sum()),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _format(cells: pd.DataFrame, classes: pd.DataFrame, is_synthetic: bool) -> str:
-    lines = [SYNTHETIC_NOTE] if is_synthetic else []
-    lines += [
-        "Nucleus to cytoplasm, ratio of the areas",
-        f"{'class':12}{'cells':>7}{'no nucleus':>12}{'no cytoplasm':>14}{'median':>9}"
-        f"{'quartiles':>16}{'suspicious':>12}",
-    ]
-    for row in classes.to_dict("records"):
-        between = f"{row['ratio_q25']:.2f} to {row['ratio_q75']:.2f}"
-        lines.append(
-            f"{row['class']:12}{row['cells']:7d}{row['without_nucleus']:12d}"
-            f"{row['without_cytoplasm']:14d}{row['ratio_median']:9.2f}{between:>16}"
-            f"{row['suspicious']:10d}"
-        )
-    bad = cells[cells["problem"] != ""]
-    lines.append(
-        f"{len(bad)} of {len(cells)} masks ({len(bad) / len(cells):.1%}) are suspicious; "
-        f"{int((cells['stray_pixels'] > 0).sum())} have stray levels."
-    )
-    lines += [f"  {row['cell_id']}: {row['problem']}" for row in bad.head(8).to_dict("records")]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
