@@ -22,8 +22,10 @@ from experiments.reporting.canvas import Picture, escape
 from experiments.reporting.exploration_tables import ClassSummary
 from experiments.reporting.figures_masks import draw_mask_outlines
 
-_MAX_DRAWN: Final = 40
+_MAX_DRAWN: Final = 24
 """Classes that pictures show; the tables hold all."""
+
+_MAX_NAME_LENGTH: Final = 40
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ def draw_pictures(
     max_images: int,
 ) -> dict[str, Picture]:
     """Return the pictures of an exploration by name, stamped where the set is synthetic."""
-    name, stamp = escape(listing.name), listing.is_synthetic
+    name, stamp = escape(listing.name[:_MAX_NAME_LENGTH]), listing.is_synthetic
     if len(summaries) > _MAX_DRAWN:
         name = f"{name}, the largest {_MAX_DRAWN} of {len(summaries)} classes"
         summaries = sorted(summaries, key=lambda s: s.num_images, reverse=True)[:_MAX_DRAWN]

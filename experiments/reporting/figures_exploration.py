@@ -51,7 +51,7 @@ def draw_image_sizes(
     sizes: Mapping[str, Counter[tuple[int, int]]], title: str, *, is_synthetic: bool
 ) -> Picture:
     """Return widths and heights in pixels of all images by class, the area showing how many."""
-    figure = Figure(figsize=(7.2, 4.4), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(7.2, max(4.4, 0.22 * len(sizes))), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     together: Counter[tuple[int, int]] = Counter()
     for number, (name, counter) in enumerate(sizes.items()):
@@ -65,6 +65,7 @@ def draw_image_sizes(
         label = f"{fit_label(name)} ({len(counter)} size{'s' if len(counter) > 1 else ''})"
         axes.scatter(widths, heights, s=areas * shrink, alpha=0.65, label=label, linewidths=0)
     common = ", ".join(f"{w}x{h}: {n:,}" for (w, h), n in together.most_common(_MAX_SIZES_NAMED))
+    common = common or "none"
     axes.set_title(
         f"{title}: image sizes\n{len(together)} in all, most common {common}", fontsize=10
     )
@@ -72,10 +73,11 @@ def draw_image_sizes(
     axes.set_ylabel("height (pixels)")
     axes.grid(alpha=0.3)
     axes.margins(0.12)
-    legend = axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    for handle in legend.legend_handles:
-        if handle is not None:
-            handle.set(sizes=[40])
+    if together:
+        legend = axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+        for handle in legend.legend_handles:
+            if handle is not None:
+                handle.set(sizes=[40])
     return to_pixels(figure, is_synthetic=is_synthetic)
 
 
