@@ -53,6 +53,7 @@ def test_gray_levels_follow_the_luma_of_itu_601():
 def test_large_images_count_no_more_than_small_ones():
     found = measure_pixels([plain(0, 0, 0, 4, 4), plain(200, 200, 200, 400, 400)])
     assert found.mean_gray == pytest.approx(100)
+    assert found.mean_colour == pytest.approx((100, 100, 100))
     assert found.mean_image.mean() == pytest.approx(100)
 
 

@@ -124,3 +124,11 @@ def test_published_masks_lie_on_their_cells_and_shifted_ones_do_not():
     quarter = [count(0, 2), count(0, -2), count(2, 0), count(-2, 0)]
     assert min(quarter) >= 0.98 * len(pairs)
     assert pytest.approx(0.75) == MIN_COVERAGE
+
+
+def test_darkest_level_itself_counts_as_dark():
+    pixels = np.full((4, 4, 3), 200, np.uint8)
+    pixels[0, 0] = 20
+    inside = np.zeros((4, 4), dtype=bool)
+    inside[0, :2] = True
+    assert check_alignment(pixels, inside).coverage == 1
