@@ -30,27 +30,52 @@ def open_cells(
         DatasetError: There is none of them, a class is missing from a split, or a
             group is in two.
     """
+    cells = read_prepared(
+        root, use_masks=use_masks, check_counts=check_counts, skip_unreadable=skip_unreadable
+    )
+    if cells is None:
+        cells = _read_class_folders(root, skip_unreadable=skip_unreadable)
+    cells.require_all_classes(label_percent)
+    cells.require_separate_groups()
+    return cells
+
+
+def read_prepared(
+    root: Path,
+    *,
+    use_masks: bool = True,
+    check_counts: bool = False,
+    skip_unreadable: bool = False,
+) -> SampleSet | None:
+    """Return the set under `root` that comes with its own splits, complete or not.
+
+    None where there is neither a manifest nor the course bundle.
+
+    Raises:
+        DatasetError: There is one that cannot be read.
+    """
     if (root / MANIFEST_NAME).is_file():
         cells = read_manifest(root)
-        if not use_masks:
-            plain = tuple(sample for sample in cells.samples if sample.mask_path is None)
-            cells = replace(cells, samples=plain)
-    elif (root / "WBC_100").is_dir():
-        cells = read_wbc_bundle(
+        if use_masks:
+            return cells
+        plain = tuple(sample for sample in cells.samples if sample.mask_path is None)
+        return replace(cells, samples=plain)
+    if (root / "WBC_100").is_dir():
+        return read_wbc_bundle(
             root,
             use_masks=use_masks,
             check_counts=check_counts,
             skip_unreadable=skip_unreadable,
         )
-    elif root.is_dir() and any(path.name.lower() in WBC_CLASSES for path in root.iterdir()):
-        cells = read_folders(root, skip_unreadable=skip_unreadable)
-    else:
-        raise DatasetError(
-            f"No WBC images under {root}. Expected {MANIFEST_NAME} as experiments/prepare_wbc.py "
-            "writes it, the course bundle (WBC_100/train/data/Basophil/..., see README, Data), or "
-            f"one folder a class ({', '.join(name.capitalize() for name in WBC_CLASSES)}). Pass "
-            "another --data-root, or none to use the synthetic set."
-        )
-    cells.require_all_classes(label_percent)
-    cells.require_separate_groups()
-    return cells
+    return None
+
+
+def _read_class_folders(root: Path, *, skip_unreadable: bool) -> SampleSet:
+    if root.is_dir() and any(path.name.lower() in WBC_CLASSES for path in root.iterdir()):
+        return read_folders(root, skip_unreadable=skip_unreadable)
+    raise DatasetError(
+        f"No WBC images under {root}. Expected {MANIFEST_NAME} as experiments/prepare_wbc.py "
+        "writes it, the course bundle (WBC_100/train/data/Basophil/..., see README, Data), or "
+        f"one folder a class ({', '.join(name.capitalize() for name in WBC_CLASSES)}). Pass "
+        "another --data-root, or none to use the synthetic set."
+    )

@@ -29,7 +29,10 @@ MAX_PIXELS: Final = 120_000_000
 MASK_THRESHOLD: Final = 127
 """Masks come as JPEG, so inside and outside are only near 255 and 0."""
 
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError)
+# Pillow lets a TypeError through where a TIFF's tag has a type that it must not have.
+_DECODE_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError,
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 

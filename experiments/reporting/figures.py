@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8]
-_DPI = 110
+from experiments.reporting.canvas import DPI as _DPI
+from experiments.reporting.canvas import Picture
+from experiments.reporting.canvas import to_pixels as _to_pixels
+
 _GAP = 4
 _MAX_CLASSES_WITH_NUMBERS = 20
 
@@ -102,10 +103,3 @@ def draw_learning_curve(table: pd.DataFrame, title: str) -> Figure:
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=8)
     return figure
-
-
-def _to_pixels(figure: Figure) -> Picture:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    pixels: Picture = np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
-    return pixels
