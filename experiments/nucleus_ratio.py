@@ -10,13 +10,11 @@ class as CSV. Time: about 5 seconds for 300 cells.
 
 from __future__ import annotations
 
-import csv
 import logging
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -37,6 +35,7 @@ from datasets.cell_masks import (
 from datasets.errors import DatasetError
 from datasets.images import read_image
 from datasets.mask_alignment import check_alignment
+from datasets.sources.segmentation_wbc import read_segmentation_wbc
 from datasets.synthetic import is_synthetic_root
 from datasets.taxonomy import WBC_CLASSES
 from experiments.cli import run_script
@@ -44,9 +43,6 @@ from experiments.reporting.figures_masks import draw_mask_outlines, draw_nucleus
 from experiments.reporting.mask_tables import format_classes, summarise_classes
 from experiments.reporting.tables import write_table
 
-CLASS_OF_NUMBER: Final = dict(
-    enumerate(("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil"), start=1)
-)
 _OUTLINED = 8
 _CROP_MARGIN = 8
 
@@ -85,7 +81,7 @@ def main(options: Options) -> pd.DataFrame:
     outlined: dict[str, list[tuple[Pixels, Pixels]]] = {name: [] for name in WBC_CLASSES}
     suspicious: list[tuple[Pixels, Pixels]] = []
     rows: list[dict[str, Any]] = []
-    pairs = read_segmentation_pairs(options.root)
+    pairs = _list_masked_cells(options.root)
     for cell in tqdm(pairs, desc="masks", unit="cell", leave=False, disable=None):
         try:
             image = np.asarray(read_image(cell.image_path))
@@ -124,36 +120,12 @@ def main(options: Options) -> pd.DataFrame:
     return cells
 
 
-def read_segmentation_pairs(root: Path) -> list[MaskedCell]:
-    """Return the cells of each ``Dataset N`` whose ``Class Labels of Dataset N.csv`` is there.
-
-    Raises:
-        DatasetError: There is none, or a table has other columns, ids or classes.
-    """
-    tables = sorted(root.glob("Class Labels of *.csv"))
-    cells = [cell for table in tables for cell in _read_table(table)]
-    if not cells:
-        raise DatasetError(
-            f"No masks under {root}. Expected 'Dataset 1/001.bmp', 'Dataset 1/001.png', ... and "
-            "'Class Labels of Dataset 1.csv', as segmentation_WBC is published."
-        )
-    return cells
-
-
-def _read_table(table: Path) -> Iterator[MaskedCell]:
-    folder = table.parent / table.stem.removeprefix("Class Labels of ")
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        for row in csv.DictReader(file):
-            try:
-                stem = f"{int(row['image ID']):03d}"
-                label = CLASS_OF_NUMBER[int(row["class label"])]
-            except (KeyError, TypeError, ValueError) as error:
-                raise DatasetError(
-                    f"{table}: {dict(row)} is no row of 'image ID', 'class label' with a class of "
-                    f"{', '.join(f'{number} {name}' for number, name in CLASS_OF_NUMBER.items())}."
-                ) from error
-            name = f"{folder.name}/{stem}"
-            yield MaskedCell(name, folder / f"{stem}.bmp", folder / f"{stem}.png", label)
+def _list_masked_cells(root: Path) -> list[MaskedCell]:
+    return [
+        MaskedCell(image.image_id, image.path, image.mask_path, image.label)
+        for image in read_segmentation_wbc(root).images
+        if image.path is not None and image.mask_path is not None
+    ]
 
 
 def _measure(cell: MaskedCell, image: Pixels, found: CellRegions) -> dict[str, Any]:

@@ -7,11 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from datasets.errors import DatasetError
-from datasets.images import list_images, read_image
+from datasets.images import list_images
 from datasets.published import PublishedImage, PublishedSet, compare_counts, find_folder
 from datasets.taxonomy import WBC_CLASSES
 
@@ -27,10 +24,6 @@ PUBLISHED: Final = {
     "Dataset 2": {"images": 100},
 }
 """By class where they are known, else in all."""
-BACKGROUND, CYTOPLASM, NUCLEUS = 0, 1, 2
-_LEVEL_BOUNDS: Final = (64, 192)
-"""Midway between the published gray values 0, 128 and 255, so that stray values go to the nearest.
-"""
 
 
 def read_segmentation_wbc(root: Path) -> PublishedSet:
@@ -128,16 +121,3 @@ def read_class_codes(path: Path) -> dict[int, int]:
             f"{path} is no table of image ID and class label ({error}). See README, Data."
         ) from error
     return codes
-
-
-def read_cell_mask(path: Path) -> NDArray[np.uint8]:
-    """Return the mask as (H, W) of `BACKGROUND`, `CYTOPLASM` and `NUCLEUS`.
-
-    Stray gray values, which lossy copies of the set have, go to the nearest published one.
-
-    Raises:
-        UnreadableImageError: The file does not decode.
-    """
-    gray = np.asarray(read_image(path).convert("L"))
-    levels: NDArray[np.uint8] = np.digitize(gray, _LEVEL_BOUNDS).astype(np.uint8)
-    return levels

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.errors import DatasetError, UnreadableImageError
+from datasets.cell_masks import BACKGROUND, CYTOPLASM, NUCLEUS, read_regions
+from datasets.errors import DatasetError
+from datasets.images import read_image
 from datasets.published import (
     PublishedSet,
     compare_counts,
@@ -28,13 +30,7 @@ from datasets.sources.kaggle_blood_cells import (
 )
 from datasets.sources.pbc import read_pbc
 from datasets.sources.raabin import read_raabin
-from datasets.sources.segmentation_wbc import (
-    BACKGROUND,
-    CYTOPLASM,
-    NUCLEUS,
-    read_cell_mask,
-    read_segmentation_wbc,
-)
+from datasets.sources.segmentation_wbc import read_segmentation_wbc
 from datasets.taxonomy import WBC_CLASSES
 
 _colour = count()
@@ -280,26 +276,14 @@ def test_segmentation_wbc_reads_classes_and_masks(segmentation_root: Path):
         "Dataset 1: class label 7": 1,
         "Dataset 1: not in the class CSV": 1,
     }
-    mask = read_cell_mask(cells.images[0].mask_path)
+    mask = read_regions(cells.images[0].mask_path, (8, 6)).regions
     assert Counter(mask.ravel().tolist()) == {BACKGROUND: 24, CYTOPLASM: 18, NUCLEUS: 6}
 
 
-def test_stray_mask_values_go_to_the_nearest_level(tmp_path: Path):
-    values = np.array([[0, 9, 63, 64, 120, 128], [131, 191, 192, 250, 254, 255]], dtype=np.uint8)
-    Image.fromarray(values).save(tmp_path / "mask.png")
-    assert read_cell_mask(tmp_path / "mask.png").tolist() == [
-        [0, 0, 0, 1, 1, 1],
-        [1, 1, 2, 2, 2, 2],
-    ]
-
-
-def test_missing_mask_is_a_difference_and_broken_one_an_error(segmentation_root: Path):
+def test_missing_mask_is_a_difference(segmentation_root: Path):
     (segmentation_root / "Dataset 1" / "001.png").unlink()
     cells = read_segmentation_wbc(segmentation_root)
     assert "Dataset 1: 5 masks for 6 images" in cells.differences
-    (segmentation_root / "Dataset 1" / "002.png").write_bytes(b"\x89PNG broken")
-    with pytest.raises(UnreadableImageError, match=r"002\.png"):
-        read_cell_mask(segmentation_root / "Dataset 1" / "002.png")
 
 
 @pytest.mark.parametrize("text", ["image ID,class label\n1,x\n", "a\n1\n", "a,b\n1,2\n1,3\n"])
@@ -314,7 +298,8 @@ def test_real_segmentation_wbc_has_the_published_counts(real: Path):
     assert cells.differences == ()
     assert len(cells.images) == 300
     assert segmentation_wbc.PUBLISHED["Dataset 1"] == cells.count()
-    mask = read_cell_mask(cells.images[0].mask_path)
+    image = cells.images[0]
+    mask = read_regions(image.mask_path, read_image(image.path).size).regions
     assert set(np.unique(mask)) == {BACKGROUND, CYTOPLASM, NUCLEUS}
 
 
