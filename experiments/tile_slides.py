@@ -71,9 +71,9 @@ class Options:
     max_tiles: int | None = None
     """Keep at most so many tiles a slide and label, drawn at random. Default: all."""
     val_fraction: float = 0.1
-    """Share of the tiles for validation; whole patients."""
+    """Share of the patients for validation."""
     test_fraction: float = 0.2
-    """Share for the test, where there are no official test slides (test_*)."""
+    """Share of them for the test, where there are no official test slides (test_*)."""
     seed: int = 0
     """Of the splits and of --max-tiles."""
     group_pattern: str | None = None

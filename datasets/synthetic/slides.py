@@ -134,9 +134,12 @@ def _write_level(
 
 
 def _encode_tiles(image: Image.Image) -> Iterator[bytes]:
-    for top in range(0, image.height, _FILE_TILE):
-        for left in range(0, image.width, _FILE_TILE):
-            box = (left, top, left + _FILE_TILE, top + _FILE_TILE)
+    # JPEG would let a black edge bleed into the picture, so its own edge is repeated.
+    padding = ((0, -image.height % _FILE_TILE), (0, -image.width % _FILE_TILE), (0, 0))
+    pixels = np.pad(np.asarray(image), padding, mode="edge")
+    for top in range(0, len(pixels), _FILE_TILE):
+        for left in range(0, pixels.shape[1], _FILE_TILE):
             memory = io.BytesIO()
-            image.crop(box).save(memory, "JPEG", quality=_JPEG_QUALITY)
+            tile = pixels[top : top + _FILE_TILE, left : left + _FILE_TILE]
+            Image.fromarray(tile).save(memory, "JPEG", quality=_JPEG_QUALITY)
             yield memory.getvalue()

@@ -40,7 +40,7 @@ def write_tile_manifest(
 
     Args:
         out: Folder in which the slides were cut.
-        fractions: Share of each split of the slides whose split is open.
+        fractions: Share of each split of the groups whose split is open.
         seed: Of the draw.
         info: Further entries of ``tiles.json``.
 
@@ -70,6 +70,7 @@ def draw_slide_splits(
 ) -> dict[str, Split]:
     """Return the split of each group; no group is in two, and each class is in all.
 
+    `fractions` are shares of the groups of each class, whatever their number of tiles.
     A group with a slide that its authors put in a split is there; if there is an official test,
     the others are divided into train and val only.
 
@@ -84,12 +85,16 @@ def draw_slide_splits(
     open_splits = [split for split in SPLITS if split not in official.values()]
     total = sum(fractions[split] for split in open_splits)
     shares = {split: fractions[split] / total for split in open_splits}
-    labels, groups = [], []
-    for facts, table in slides:
-        if facts.group not in official:
-            known = [label for label in table.labels if label in TILE_CLASSES]
-            labels += known
-            groups += [facts.group] * len(known)
+    # Patients are counted and not tiles: one with ten times the tiles of another must not fill a
+    # split alone, or leave none for a small one.
+    pairs = {
+        (facts.group, label)
+        for facts, table in slides
+        if facts.group not in official
+        for label in table.labels
+        if label in TILE_CLASSES
+    }
+    groups, labels = [pair[0] for pair in sorted(pairs)], [pair[1] for pair in sorted(pairs)]
     _require_groups(labels, groups, open_splits)
     drawn = draw_parts(labels, groups, shares, seed)
     return {**dict(zip(groups, drawn, strict=True)), **official}

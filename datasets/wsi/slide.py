@@ -105,10 +105,11 @@ class Slide:
             DatasetError: The file is damaged.
         """
         width, height = self.size
-        downsample = max(1.0, max_downsample, math.sqrt(width * height / max_pixels))
-        level = self.find_level(downsample)
+        least = math.sqrt(width * height / max_pixels)
+        level = self.find_level(max(1.0, max_downsample, least))
         level_width, level_height = self.level_sizes[level]
-        factor = max(1, int(downsample / self.downsamples[level] + 1e-6))
+        own = self.downsamples[level]
+        factor = max(1, int(max_downsample / own + 1e-6), math.ceil(least / own - 1e-6))
         whole = Image.new("RGB", (-(-level_width // factor), -(-level_height // factor)))
         side = _BLOCK // factor * factor or factor
         for top in range(0, level_height, side):
@@ -127,6 +128,20 @@ class Slide:
             raise DatasetError(
                 f"{self.path} is damaged: {error}. Copy it again from its source."
             ) from error
+
+
+def read_and_drop(path: Path, level: int, side: int, corners: NDArray[np.int64]) -> None:
+    """Read square regions and keep nothing: the least that any tiling costs, for benchmarks.
+
+    Args:
+        path: Of the slide.
+        level: That is read.
+        side: Of a region in pixels of `level`.
+        corners: (N, 2), x and y of the upper left corners in level-0 pixels.
+    """
+    with openslide.OpenSlide(path) as slide:
+        for x, y in corners.tolist():
+            slide.read_region((x, y), level, (side, side))
 
 
 def _parse_background(properties: dict[str, str]) -> NDArray[np.uint8]:

@@ -47,6 +47,7 @@ class SlideFacts:
         tile_size: Side of a stored tile in pixels.
         level0_size: Side of a tile in level-0 pixels.
         level: That was read.
+        read_size: Side of a tile in pixels of that level.
         mpp: Micrometres a pixel of a stored tile; 0 where the slide does not state it.
     """
 
@@ -59,6 +60,7 @@ class SlideFacts:
     tile_size: int
     level0_size: int
     level: int
+    read_size: int
     mpp: float
 
 
@@ -171,7 +173,7 @@ def _parse_facts(path: Path, file: h5py.File) -> SlideFacts:
         values: dict[str, Any] = {
             field.name: file.attrs[field.name] for field in fields(SlideFacts)
         }
-        for name in ("tile_size", "level0_size", "level"):
+        for name in ("tile_size", "level0_size", "level", "read_size"):
             values[name] = int(values[name])
         values["mpp"] = float(values["mpp"])
         json.loads(values["options"])

@@ -156,6 +156,7 @@ def tile_slide(job: TilingJob) -> SlideReport:
             tile_size=options.tile_size,
             level0_size=grid.level0_size,
             level=grid.level,
+            read_size=grid.read_size,
             mpp=grid.mpp or 0.0,
         )
         draw_overview(job.overview_path, tissue, lesions.rings, table, facts)
