@@ -48,11 +48,12 @@ def write_tile_manifest(
         DatasetError: A tile file is broken.
     """
     slides = _drop_copies([read_table(path) for path in sorted((out / TILES_FOLDER).glob("*.h5"))])
-    try:
-        split_of_group: Mapping[str, str] = draw_slide_splits(slides, fractions, seed)
-    except DatasetError as error:
-        log.warning("No splits yet: %s", error)
-        split_of_group = {}
+    split_of_group: Mapping[str, str] = {}
+    if any(label in TILE_CLASSES for _, table in slides for label in table.labels):
+        try:
+            split_of_group = draw_slide_splits(slides, fractions, seed)
+        except DatasetError as error:
+            log.warning("No splits yet: %s", error)
     path = out / TILES_NAME
     with write_whole(out / TILES_INFO_NAME) as temporary:
         content = {"classes": list(TILE_CLASSES), "slides": len(slides), "seed": seed, **info}

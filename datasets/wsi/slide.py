@@ -73,8 +73,8 @@ class Slide:
             if level == 0 or own <= downsample * _LEVEL_TOLERANCE
         )
 
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> NDArray[np.uint8]:
-        """Return a region as uint8 (height, width, 3); where nothing was scanned: background.
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> Image.Image:
+        """Return a region in RGB; where nothing was scanned, the slide's background colour.
 
         Args:
             x: Left edge in level-0 pixels.
@@ -86,14 +86,16 @@ class Slide:
         Raises:
             DatasetError: The file is damaged there.
         """
-        with self._readable():
-            rgba = np.asarray(self._file.read_region((x, y), level, (width, height)))
-        alpha = rgba[:, :, 3]
-        if alpha.min() == 255:
-            return rgba[:, :, :3]
-        opacity = alpha[:, :, None] / np.float32(255)
-        mixed = rgba[:, :, :3] * opacity + self._background * (1 - opacity)
-        return mixed.round().astype(np.uint8)
+        return self._read_opaque(x, y, level, (width, height)).convert("RGB")
+
+    def read_bytes(self, x: int, y: int, level: int, side: int) -> bytes:
+        """Return a square region as `read` does, but as bytes: RGB, row by row.
+
+        Raises:
+            DatasetError: The file is damaged there.
+        """
+        # One copy from RGBA; through an RGB image there would be two.
+        return self._read_opaque(x, y, level, (side, side)).tobytes("raw", "RGB")
 
     def read_whole(self, max_downsample: float, max_pixels: int) -> Image.Image:
         """Return the whole slide in RGB, shrunk by at most `max_downsample`.
@@ -116,9 +118,18 @@ class Slide:
             for left in range(0, level_width, side):
                 x, y = (round(edge * self.downsamples[level]) for edge in (left, top))
                 size = (min(side, level_width - left), min(side, level_height - top))
-                block = Image.fromarray(self.read(x, y, level, *size))
+                block = self.read(x, y, level, *size)
                 whole.paste(block.reduce(factor), (left // factor, top // factor))
         return whole
+
+    def _read_opaque(self, x: int, y: int, level: int, size: tuple[int, int]) -> Image.Image:
+        """Return a region in RGBA without transparent pixels."""
+        with self._readable():
+            region = self._file.read_region((x, y), level, size)
+        alpha = np.frombuffer(region.tobytes("raw", "A"), dtype=np.uint8)
+        if alpha.min() == 255:
+            return region
+        return Image.alpha_composite(Image.new("RGBA", size, self._background), region)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -144,13 +155,13 @@ def read_and_drop(path: Path, level: int, side: int, corners: NDArray[np.int64])
             slide.read_region((x, y), level, (side, side))
 
 
-def _parse_background(properties: dict[str, str]) -> NDArray[np.uint8]:
-    """Return the colour (3,) of what was not scanned, white where the slide does not say."""
+def _parse_background(properties: dict[str, str]) -> tuple[int, ...]:
+    """Return the colour of what was not scanned, white where the slide does not say."""
     try:
         text = properties.get(openslide.PROPERTY_NAME_BACKGROUND_COLOR, "ffffff")
-        return np.array(ImageColor.getrgb(f"#{text}")[:3], dtype=np.uint8)
+        return ImageColor.getrgb(f"#{text}")[:3]
     except ValueError:
-        return np.full(3, 255, dtype=np.uint8)
+        return (255, 255, 255)
 
 
 def _parse_mpp(path: Path, properties: dict[str, str]) -> float | None:

@@ -83,10 +83,8 @@ class TileTable:
     tissue_fractions: NDArray[np.float64]
 
 
-def write_tiles(
-    path: Path, facts: SlideFacts, table: TileTable, images: Iterable[NDArray[np.uint8]]
-) -> None:
-    """Write a slide's tiles whole or not at all; `images` are uint8 (S, S, 3), in table order.
+def write_tiles(path: Path, facts: SlideFacts, table: TileTable, images: Iterable[bytes]) -> None:
+    """Write a slide's tiles whole or not at all; `images` are RGB bytes in the order of the table.
 
     Raises:
         DatasetError: The disk has no room.
@@ -110,7 +108,7 @@ def write_tiles(
         )
         for row, image in enumerate(images):
             # A chunk is one tile as it is, so HDF5's own machinery has nothing to add.
-            pixels.id.write_direct_chunk((row, 0, 0, 0), np.ascontiguousarray(image))
+            pixels.id.write_direct_chunk((row, 0, 0, 0), image)
 
 
 def read_facts(path: Path) -> SlideFacts:

@@ -181,19 +181,19 @@ def label_tiles(
     return labels
 
 
-def read_tiles(slide: Slide, grid: Grid, corners: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-    """Yield the tiles at `corners`, (N, 2) level-0 pixels, as uint8 (S, S, 3).
+def read_tiles(slide: Slide, grid: Grid, corners: NDArray[np.int64]) -> Iterator[bytes]:
+    """Yield the tiles at `corners`, (N, 2) level-0 pixels, as bytes: RGB, row by row.
 
     Raises:
         DatasetError: The slide is damaged.
     """
     for x, y in corners.tolist():
-        pixels = slide.read(x, y, grid.level, grid.read_size, grid.read_size)
-        if grid.read_size != grid.tile_size:
+        if grid.read_size == grid.tile_size:
+            yield slide.read_bytes(x, y, grid.level, grid.read_size)
+        else:
+            region = slide.read(x, y, grid.level, grid.read_size, grid.read_size)
             size = (grid.tile_size, grid.tile_size)
-            resized = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
-            pixels = np.asarray(resized)
-        yield pixels
+            yield region.resize(size, Image.Resampling.BILINEAR).tobytes()
 
 
 def _read_lesions(slide_file: SlideFile, size: tuple[int, int]) -> tuple[Lesions, int]:
