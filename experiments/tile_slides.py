@@ -12,36 +12,25 @@ Time: near that of reading the tiles, about 500 to 1,000 tiles of 256 px a secon
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from filelock import FileLock, Timeout
-from tqdm import tqdm
-
 from datasets.errors import DatasetError
 from datasets.sources.camelyon16_slides import compare_with_published
-from datasets.synthetic import is_synthetic_root
 from datasets.wsi.files import find_slides
-from datasets.wsi.manifest import TILES_INFO_NAME, TILES_NAME, write_tile_manifest
-from datasets.wsi.store import TILES_FOLDER, read_facts
-from datasets.wsi.tiling import (
-    OVERVIEW_FOLDER,
-    SlideReport,
-    TilingJob,
-    TilingOptions,
-    tile_slide,
-)
-from datasets.wsi.workers import JobFailure, run_isolated
+from datasets.wsi.manifest import write_tile_manifest
+from datasets.wsi.run import cut_slides
+from datasets.wsi.tiling import OVERVIEW_FOLDER, TilingOptions
 from experiments.cli import run_script
 
 log = logging.getLogger(__name__)
-_FAILED = 1
+_FAILED, _INTERRUPTED = 1, 130
 
 
 @dataclass(frozen=True)
@@ -125,65 +114,41 @@ class Options:
             if number is not None and number < 1:
                 raise ValueError(f"{flag} must be 1 or more, not {number}.")
 
+    @property
+    def tiling(self) -> TilingOptions:
+        """How each slide is cut."""
+        return TilingOptions(
+            mpp=self.mpp,
+            level=self.level,
+            tile_size=self.tile_size,
+            overlap=self.overlap,
+            min_tissue=self.min_tissue,
+            tumor_from=self.tumor_from,
+            normal_to=self.normal_to,
+            max_tiles=self.max_tiles,
+            # Without a draw the seed changes no tile, so finished slides serve another one.
+            seed=self.seed if self.max_tiles else 0,
+        )
+
 
 def main(options: Options) -> Path:
-    """Cut what is not cut yet, write the manifest, print what there is; return its path.
+    """Cut what is not cut yet, write the manifest, print where it lies; return its path.
 
     Raises:
-        SystemExit: With code 1, after all others are done, where a slide failed.
+        SystemExit: With code 1, after all others are done, where a slide failed; with code 130
+            where the user stopped the run.
     """
-    jobs = _plan(options)
-    options.out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(options.out / ".lock", timeout=0):
-            return _cut(options, jobs)
-    except Timeout as error:
-        raise ValueError(
-            f"Another tile_slides.py writes to {options.out}. Wait for it, or pass another --out."
-        ) from error
-
-
-def _plan(options: Options) -> list[TilingJob]:
     slides = find_slides(options.slides, options.annotations, options.group_pattern)
-    if options.check_counts and (
-        differences := compare_with_published(slide.slide_id for slide in slides)
-    ):
-        raise DatasetError(
-            "Counts differ from the published ones:\n  " + "\n  ".join(differences) + "\nComplete "
-            "the set, or leave out --check-counts."
+    if options.check_counts:
+        _require_published_counts([slide.slide_id for slide in slides])
+    tiling = options.tiling
+    try:
+        failures = cut_slides(
+            slides, tiling, options.out, num_workers=options.workers, overwrite=options.overwrite
         )
-    tiling = TilingOptions(
-        mpp=options.mpp,
-        level=options.level,
-        tile_size=options.tile_size,
-        overlap=options.overlap,
-        min_tissue=options.min_tissue,
-        tumor_from=options.tumor_from,
-        normal_to=options.normal_to,
-        max_tiles=options.max_tiles,
-        seed=options.seed if options.max_tiles else 0,
-    )
-    return [TilingJob(slide, tiling, options.out) for slide in slides]
-
-
-def _cut(options: Options, jobs: Sequence[TilingJob]) -> Path:
-    _clean(options)
-    _require_same_options(options, jobs[0].options)
-    to_do = [job for job in jobs if not _is_finished(job)]
-    if len(to_do) < len(jobs):
-        log.info("%d of %d slides are finished already.", len(jobs) - len(to_do), len(jobs))
-    failures: dict[str, str] = {}
-    num_tiles = 0
-    with tqdm(total=len(to_do), desc="cutting slides", unit="slide", disable=None) as bar:
-        for job, outcome in run_isolated(tile_slide, to_do, options.workers):
-            if isinstance(outcome, JobFailure):
-                failures[job.slide.slide_id] = outcome.reason
-                log.error("FAILED %s: %s", job.slide.slide_id, outcome.reason)
-            else:
-                num_tiles += sum(outcome.counts.values())
-                _log_report(outcome)
-            bar.update()
-            bar.set_postfix(tiles=num_tiles, failed=len(failures))
+    except KeyboardInterrupt:
+        log.error("Stopped. Finished slides are kept; the same command goes on with the others.")
+        sys.exit(_INTERRUPTED)
     path = write_tile_manifest(
         options.out,
         {
@@ -194,71 +159,24 @@ def _cut(options: Options, jobs: Sequence[TilingJob]) -> Path:
         options.seed,
         {
             "name": options.out.resolve().name,
-            "synthetic": is_synthetic_root(options.slides),
-            "tiling": jobs[0].options.to_json(),
+            "tiling": json.loads(tiling.to_json()),
             "failed": failures,
         },
     )
     print(f"Written to {path}; look at {options.out / OVERVIEW_FOLDER}.")
     if failures:
         reasons = "\n  ".join(f"{name}: {reason}" for name, reason in sorted(failures.items()))
-        log.error("%d of %d slides failed:\n  %s", len(failures), len(jobs), reasons)
+        log.error("%d of %d slides failed:\n  %s", len(failures), len(slides), reasons)
         sys.exit(_FAILED)
     return path
 
 
-def _clean(options: Options) -> None:
-    """Delete what a killed run left half written and, with ``--overwrite``, everything."""
-    stale = [*options.out.glob("*/.*.tmp"), *options.out.glob(".*.tmp")]
-    if options.overwrite:
-        stale += [
-            *(options.out / TILES_FOLDER).glob("*.h5"),
-            *(options.out / OVERVIEW_FOLDER).glob("*.png"),
-            options.out / TILES_NAME,
-            options.out / TILES_INFO_NAME,
-        ]
-    for path in stale:
-        path.unlink(missing_ok=True)
-
-
-def _require_same_options(options: Options, tiling: TilingOptions) -> None:
-    for path in sorted((options.out / TILES_FOLDER).glob("*.h5")):
-        try:
-            found = read_facts(path).options
-        except DatasetError:
-            continue  # Broken: it is cut again.
-        if found != tiling.to_json():
-            raise DatasetError(
-                f"{options.out} holds tiles cut with other options:\n  {found}\nthan now:\n  "
-                f"{tiling.to_json()}\nPass --overwrite to cut all again, or another --out."
-            )
-
-
-def _is_finished(job: TilingJob) -> bool:
-    if not job.tiles_path.is_file():
-        return False
-    try:
-        is_same = read_facts(job.tiles_path).source_key == job.source_key
-    except DatasetError as error:
-        log.warning("%s", error)
-        is_same = False
-    if not is_same:
-        log.info("%s is cut again: its file or annotations changed.", job.slide.slide_id)
-        job.tiles_path.unlink()
-    return is_same
-
-
-def _log_report(report: SlideReport) -> None:
-    counts = Counter(report.counts)
-    parts = ", ".join(f"{number} {label}" for label, number in sorted(counts.items()))
-    log.info("%s: %s tiles", report.slide_id, parts or "no")
-    if not counts:
-        log.warning("%s has no tile with enough tissue; see its overview.", report.slide_id)
-    if report.skipped_annotations:
-        log.warning(
-            "%s: left out %d annotations without an area (dots, or fewer than three points).",
-            report.slide_id,
-            report.skipped_annotations,
+def _require_published_counts(slide_ids: Sequence[str]) -> None:
+    differences = compare_with_published(slide_ids)
+    if differences:
+        raise DatasetError(
+            "Counts differ from the published ones:\n  " + "\n  ".join(differences) + "\nComplete "
+            "the set, or leave out --check-counts."
         )
 
 

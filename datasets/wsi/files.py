@@ -11,6 +11,7 @@ from typing import Final
 
 from datasets.errors import DatasetError
 from datasets.sources.camelyon16_slides import is_fully_annotated, kind_of
+from datasets.synthetic import is_synthetic_root
 from datasets.taxonomy import Split
 
 SLIDE_SUFFIXES: Final = frozenset(
@@ -33,6 +34,7 @@ class SlideFile:
         is_labelled: Whether its tiles are known to be tumor or normal.
         is_fully_annotated: Whether what lies outside the polygons is known to be normal.
         official_split: Where the set's authors put it, None where they leave it open.
+        is_synthetic: Whether it was drawn and not scanned.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class SlideFile:
     is_labelled: bool = False
     is_fully_annotated: bool = True
     official_split: Split | None = None
+    is_synthetic: bool = False
 
 
 def find_slides(
@@ -59,7 +62,9 @@ def find_slides(
         DatasetError: There are no slides, two of one name, two annotation files of one name, or
             the pattern is none or does not match.
     """
-    paths = [root] if root.is_file() else _list_files(root, SLIDE_SUFFIXES)
+    found = [root] if root.is_file() else _list_files(root, SLIDE_SUFFIXES)
+    # CAMELYON16's masks are TIFF files beside its slides.
+    paths = [path for path in found if not path.stem.lower().endswith("_mask")]
     if not paths:
         raise DatasetError(
             f"No slides under {root}. Expected files ending in {', '.join(sorted(SLIDE_SUFFIXES))}."
@@ -93,6 +98,7 @@ def _describe(
         is_labelled=xml_path is not None or is_normal,
         is_fully_annotated=is_fully_annotated(path.stem),
         official_split="test" if kind == "test" else None,
+        is_synthetic=is_synthetic_root(path.parent),
     )
 
 

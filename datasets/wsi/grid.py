@@ -12,6 +12,8 @@ from datasets.wsi.slide import Slide
 
 FINEST_UPSAMPLING = 0.95
 """Asked mpp over the slide's: scanners of one name differ by some percent, so 5 % are let pass."""
+MAX_TILES = 5_000_000
+"""Places on one slide; at 40x the largest slides have about 400,000 of 256 pixels."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,11 @@ def plan_grid(
         overlap: Of neighbours, in tile pixels.
 
     Raises:
-        DatasetError: The slide states no mpp, is coarser than `mpp`, or has no such level.
+        DatasetError: The slide states no mpp, is coarser than `mpp`, has no such level, or is so
+            large that it would have more than `MAX_TILES` places.
     """
     scale = _find_scale(slide, mpp, level)
+    _require_sane(slide, tile_size * scale, (tile_size - overlap) * scale)
     source = slide.find_level(scale) if level is None else level
     level0_size = max(1, round(tile_size * scale))
     stride = max(1, round((tile_size - overlap) * scale))
@@ -67,6 +71,17 @@ def plan_grid(
         mpp=slide.mpp * level0_size / tile_size if slide.mpp else None,
         corners=np.stack([x.ravel(), y.ravel()], axis=1).astype(np.int64),
     )
+
+
+def _require_sane(slide: Slide, size: float, stride: float) -> None:
+    width, height = slide.size
+    number = max(0.0, width - size) * max(0.0, height - size) / stride**2
+    if number > MAX_TILES:
+        raise DatasetError(
+            f"{slide.path} has {width} x {height} pixels, places for {number:.2g} tiles; at most "
+            f"{MAX_TILES:.2g} are allowed. Pass a larger --tile-size or --mpp or a smaller "
+            "--overlap; if the slide is not so large, its header is damaged."
+        )
 
 
 def _find_scale(slide: Slide, mpp: float | None, level: int | None) -> float:

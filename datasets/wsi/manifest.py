@@ -57,6 +57,7 @@ def write_tile_manifest(
     path = out / TILES_NAME
     with write_whole(out / TILES_INFO_NAME) as temporary:
         content = {"classes": list(TILE_CLASSES), "slides": len(slides), "seed": seed, **info}
+        content["synthetic"] = any(facts.is_synthetic for facts, _ in slides)
         temporary.write_text(json.dumps(content, indent=2) + "\n")
     with write_whole(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

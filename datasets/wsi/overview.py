@@ -26,6 +26,7 @@ _GAP: Final = 12
 _HEADER: Final = 44
 _LETTERS: Final = 15
 _NARROWEST: Final = 640
+_SMALLEST_OUTLINED: Final = 8
 _PNG_COMPRESSION: Final = 1
 """Of 9: an overview is half as large again as at the default and written five times as fast."""
 
@@ -81,7 +82,9 @@ def _draw_tiles(
     ):
         colour = TILE_COLOURS[label]
         box = (left, top, max(left, right), max(top, bottom))
-        draw.rectangle(box, fill=(*colour, 70), outline=(*colour, 200))
+        # Outlines of small tiles would hide the tissue.
+        line = (*colour, 200) if right - left >= _SMALLEST_OUTLINED else None
+        draw.rectangle(box, fill=(*colour, 70 if line else 110), outline=line)
 
 
 def _draw_rings(
@@ -89,7 +92,7 @@ def _draw_rings(
 ) -> None:
     draw = ImageDraw.Draw(panel)
     for ring in rings:
-        draw.line([tuple(point) for point in (ring / pixel).tolist()], _LESION_COLOUR, width=2)
+        draw.line([tuple(point) for point in (ring / pixel).tolist()], _LESION_COLOUR)
 
 
 def _write_header(sheet: Image.Image, table: TileTable, facts: SlideFacts) -> None:

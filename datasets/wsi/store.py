@@ -49,6 +49,7 @@ class SlideFacts:
         level: That was read.
         read_size: Side of a tile in pixels of that level.
         mpp: Micrometres a pixel of a stored tile; 0 where the slide does not state it.
+        is_synthetic: Whether the slide was drawn and not scanned.
     """
 
     slide_id: str
@@ -62,6 +63,7 @@ class SlideFacts:
     level: int
     read_size: int
     mpp: float
+    is_synthetic: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ def _parse_facts(path: Path, file: h5py.File) -> SlideFacts:
         for name in ("tile_size", "level0_size", "level", "read_size"):
             values[name] = int(values[name])
         values["mpp"] = float(values["mpp"])
+        values["is_synthetic"] = bool(values["is_synthetic"])
         json.loads(values["options"])
     except (KeyError, ValueError, TypeError) as error:
         raise _broken(path, error) from error

@@ -158,6 +158,7 @@ def tile_slide(job: TilingJob) -> SlideReport:
             level=grid.level,
             read_size=grid.read_size,
             mpp=grid.mpp or 0.0,
+            is_synthetic=slide_file.is_synthetic,
         )
         draw_overview(job.overview_path, tissue, lesions.rings, table, facts)
         write_tiles(job.tiles_path, facts, table, read_tiles(slide, grid, table.corners))

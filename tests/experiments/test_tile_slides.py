@@ -15,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from datasets.errors import DatasetError
@@ -243,11 +244,7 @@ def test_killed_run_leaves_whole_slides_only_and_is_completed(options):
         str(killed.out), "--mpp", "0.5", "--tile-size", "16", "--min-tissue", "0.9",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list((killed.out / "slides").glob("*.h5")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.005)
+    wait_for_a_slide(process, killed.out)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     finished = {path: path.stat().st_mtime_ns for path in (killed.out / "slides").glob("*.h5")}
@@ -258,6 +255,53 @@ def test_killed_run_leaves_whole_slides_only_and_is_completed(options):
     for path, time_written in finished.items():
         assert path.stat().st_mtime_ns == time_written
     assert not list(killed.out.rglob("*.tmp"))
+
+
+def test_stopped_run_says_how_to_go_on_and_leaves_nothing_half(options):
+    command = [
+        sys.executable, "experiments/tile_slides.py", "--slides", str(options.slides), "--out",
+        str(options.out), "--mpp", "0.5", "--tile-size", "16", "--min-tissue", "0.9",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    wait_for_a_slide(process, options.out)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in errors
+    assert "Traceback" not in errors
+    assert not list(options.out.rglob("*.tmp"))
+
+
+def wait_for_a_slide(process: subprocess.Popen, out: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not list((out / "slides").glob("*.h5")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.005)
+
+
+def test_camelyons_masks_are_no_slides(all_slides, options, tmp_path):
+    root = tmp_path / "masked"
+    root.mkdir()
+    for name in ("normal_001", "tumor_001_mask"):
+        (root / f"{name}.tif").write_bytes((all_slides / "images/normal_001.tif").read_bytes())
+    rows = read_rows(tile_slides.main(replace(options, slides=root)))
+    assert {row["slide"] for row in rows} == {"normal_001"}
+
+
+def test_synthetic_slides_are_stamped(all_slides, options, tmp_path):
+    root = tmp_path / "drawn"
+    root.mkdir()
+    (root / "SYNTHETIC.json").write_text("{}")
+    (root / "normal_001.tif").write_bytes((all_slides / "images/normal_001.tif").read_bytes())
+    tile_slides.main(replace(options, slides=root))
+    assert json.loads((options.out / "tiles.json").read_text())["synthetic"] is True
+
+
+def test_second_run_into_the_same_folder_at_once_is_refused(options):
+    options.out.mkdir()
+    with FileLock(options.out / ".lock"), pytest.raises(DatasetError, match="Another run writes"):
+        tile_slides.main(options)
 
 
 def test_at_most_max_tiles_a_slide_and_label_are_drawn(options):

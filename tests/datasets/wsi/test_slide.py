@@ -152,3 +152,13 @@ def test_level_that_is_not_there_is_refused(slide_path: Path):
 def test_slide_smaller_than_a_tile_gives_none(slide_path: Path):
     with Slide(slide_path) as slide:
         assert len(plan_grid(slide, mpp=0.5, level=None, tile_size=800, overlap=0).corners) == 0
+
+
+def test_slide_with_more_places_than_any_slide_has_is_refused(
+    slide_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("datasets.wsi.grid.MAX_TILES", 50)
+    with Slide(slide_path) as slide:
+        assert len(plan_grid(slide, mpp=0.5, level=None, tile_size=128, overlap=0).corners) == 48
+        with pytest.raises(DatasetError, match="--tile-size or --mpp.*header is damaged"):
+            plan_grid(slide, mpp=0.5, level=None, tile_size=64, overlap=0)
