@@ -92,6 +92,7 @@ def main(options: Options) -> dict[str, float]:
         for _ in range(options.rounds):
             for name, run in runs.items():
                 seconds[name].append(_time(run))
+                shutil.rmtree(tiling.out, ignore_errors=True)
     rates = {name: num_tiles / statistics.median(taken) for name, taken in seconds.items()}
     bare_rate, one, two = rates.values()
     print(f"{num_tiles} tiles of {options.tile_size} px, median of {options.rounds} rounds")
@@ -103,7 +104,7 @@ def main(options: Options) -> dict[str, float]:
 
 def _prepare_bare_loop(tiling: tile_slides.Options) -> tuple[int, Callable[[], None]]:
     """Cut once, which also warms the disk's cache; return the tiles' number and the loop."""
-    _cut(tiling, workers=1, keep=True)
+    _cut(tiling, workers=1)
     paths = {slide.slide_id: slide.path for slide in find_slides(tiling.slides)}
     reads = []
     for path in sorted((tiling.out / TILES_FOLDER).glob("*.h5")):
@@ -118,15 +119,13 @@ def _prepare_bare_loop(tiling: tile_slides.Options) -> tuple[int, Callable[[], N
     return sum(len(corners) for *_, corners in reads), run
 
 
-def _cut(tiling: tile_slides.Options, *, workers: int, keep: bool = False) -> None:
+def _cut(tiling: tile_slides.Options, *, workers: int) -> None:
     logging.disable(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             tile_slides.main(replace(tiling, workers=workers))
     finally:
         logging.disable(logging.NOTSET)
-    if not keep:
-        shutil.rmtree(tiling.out)
 
 
 def _time(run: Callable[[], None]) -> float:
