@@ -13,6 +13,7 @@ from torch import nn
 from datasets.images import FeatureLookup, ImageDataset
 from datasets.samples import SampleSet
 from datasets.taxonomy import SPLITS, LabelPercent
+from datasets.wsi.training import SlideTileDataset
 from experiments.options import RunOptions
 from experiments.pictures import classifier_pictures, draw_confusion, draw_misread
 from experiments.reporting.load_runs import FinishedRun
@@ -29,6 +30,7 @@ from trainers.trainer import Trainer
 
 log = logging.getLogger(__name__)
 AnyOptions = TypeVar("AnyOptions", bound=RunOptions)
+OpenImages = type[ImageDataset] | type[SlideTileDataset]
 
 
 def announce_data(options: RunOptions) -> None:
@@ -119,6 +121,7 @@ def fit_and_test_classifier(
     facts: Mapping[str, Any],
     title: str,
     features: dict[str, FeatureLookup] | None = None,
+    open_images: OpenImages = ImageDataset,
 ) -> None:
     """Train, choose the best epoch on validation, test once, and write everything down.
 
@@ -132,9 +135,10 @@ def fit_and_test_classifier(
         facts: Entries for the summary.
         title: Of the progress bar.
         features: Stored features by encoder name.
+        open_images: Makes a dataset of samples; by default of their image files.
     """
     data = {
-        split: ImageDataset(
+        split: open_images(
             sample_set.of_split(split, label_percent), sample_set.classes, image_size, features
         )
         for split in SPLITS

@@ -58,7 +58,8 @@ def read_camelyon16_tiles(
     if not (folder / "train" / "data").is_dir():
         raise DatasetError(
             f"No tumor tiles under {root}. Expected {FOLDER}/{{train,val,test}}/data/"
-            f"{{{','.join(TILE_CLASSES)}}}/. See README, Data, or pass another --data-root."
+            f"{{{','.join(TILE_CLASSES)}}}/, or the --out folder of experiments/tile_slides.py. "
+            "See README, Data, or pass another --data-root."
         )
     samples: list[Sample] = []
     differences: list[str] = []

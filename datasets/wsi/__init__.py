@@ -1,0 +1,1 @@
+"""Whole-slide images: opened, searched for tissue, compared with polygons, cut into tiles."""

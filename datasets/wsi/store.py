@@ -1,0 +1,200 @@
+"""The tiles of one slide in one HDF5 file: written whole, read a tile at a time.
+
+Datasets, a row a tile: ``image`` uint8 (N, S, S, 3), one chunk a tile; ``sample_id``; ``corner``
+int64 (N, 2), x and y in level-0 pixels; ``label``; ``tumor_fraction`` and ``tissue_fraction`` in
+[0, 1], the former NaN where nothing is known. Attributes: the fields of `SlideFacts`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.errors import DatasetError
+from datasets.files import write_whole
+
+FORMAT_VERSION: Final = 1
+TILES_FOLDER: Final = "slides"
+"""Below the output folder; holds a file a slide, ``NAME.h5``."""
+
+IGNORED: Final = "ignored"
+"""Label of a tile with too much tumor for normal and too little for tumor."""
+UNLABELLED: Final = "unlabelled"
+"""Label of a tile of a slide that nothing is known of."""
+
+_FREE_SPACE_MARGIN: Final = 1.05
+
+
+@dataclass(frozen=True)
+class SlideFacts:
+    """What holds for all tiles of a slide.
+
+    Attributes:
+        slide_id: File name without suffix.
+        group: What must not straddle splits.
+        official_split: Of the set's authors; empty where they leave it open.
+        slide_sha256: Hash of the slide file.
+        source_key: Hash of what the tiles were made of: slide file, annotations.
+        options: How they were cut, as JSON.
+        tile_size: Side of a stored tile in pixels.
+        level0_size: Side of a tile in level-0 pixels.
+        level: That was read.
+        read_size: Side of a tile in pixels of that level.
+        mpp: Micrometres a pixel of a stored tile; 0 where the slide does not state it.
+        is_synthetic: Whether the slide was drawn and not scanned.
+    """
+
+    slide_id: str
+    group: str
+    official_split: str
+    slide_sha256: str
+    source_key: str
+    options: str
+    tile_size: int
+    level0_size: int
+    level: int
+    read_size: int
+    mpp: float
+    is_synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class TileTable:
+    """The tiles of a slide without their pixels; each field has a row a tile.
+
+    Attributes:
+        sample_ids: Unique in the whole set.
+        corners: int64 (N, 2), x and y of the upper left corner in level-0 pixels.
+        labels: normal, tumor, `IGNORED` or `UNLABELLED`.
+        tumor_fractions: float64 (N,), NaN without labels.
+        tissue_fractions: float64 (N,).
+    """
+
+    sample_ids: list[str]
+    corners: NDArray[np.int64]
+    labels: list[str]
+    tumor_fractions: NDArray[np.float64]
+    tissue_fractions: NDArray[np.float64]
+
+
+def write_tiles(path: Path, facts: SlideFacts, table: TileTable, images: Iterable[bytes]) -> None:
+    """Write a slide's tiles whole or not at all; `images` are RGB bytes in the order of the table.
+
+    Raises:
+        DatasetError: The disk has no room.
+        OSError: The file cannot be written.
+    """
+    shape = (facts.tile_size, facts.tile_size, 3)
+    number = len(table.sample_ids)
+    _require_free_space(path.parent, number * facts.tile_size**2 * 3)
+    text = h5py.string_dtype()
+    with write_whole(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = FORMAT_VERSION
+        for name, value in asdict(facts).items():
+            file.attrs[name] = value
+        file["sample_id"] = np.array(table.sample_ids, dtype=text)
+        file["corner"] = table.corners
+        file["label"] = np.array(table.labels, dtype=text)
+        file["tumor_fraction"] = table.tumor_fractions
+        file["tissue_fraction"] = table.tissue_fractions
+        pixels = file.create_dataset(
+            "image", shape=(number, *shape), dtype="uint8", chunks=(1, *shape)
+        )
+        for row, image in enumerate(images):
+            # A chunk is one tile as it is, so HDF5's own machinery has nothing to add.
+            pixels.id.write_direct_chunk((row, 0, 0, 0), image)
+
+
+def read_facts(path: Path) -> SlideFacts:
+    """Return what holds for all tiles of the file at `path`.
+
+    Raises:
+        DatasetError: It is broken or of another version.
+    """
+    with open_tiles(path) as file:
+        return _parse_facts(path, file)
+
+
+def read_table(path: Path) -> tuple[SlideFacts, TileTable]:
+    """Return all but the pixels of the file at `path`.
+
+    Raises:
+        DatasetError: It is broken or of another version.
+    """
+    try:
+        with open_tiles(path) as file:
+            table = TileTable(
+                sample_ids=list(file["sample_id"].asstr()[:]),
+                corners=file["corner"][:],
+                labels=list(file["label"].asstr()[:]),
+                tumor_fractions=file["tumor_fraction"][:],
+                tissue_fractions=file["tissue_fraction"][:],
+            )
+            facts = _parse_facts(path, file)
+            num_images = len(file["image"])
+    except (OSError, KeyError, TypeError) as error:
+        raise _broken(path, error) from error
+    lengths = {len(getattr(table, field.name)) for field in fields(table)}
+    if lengths != {num_images}:
+        raise _broken(path, ValueError("its columns differ in length"))
+    return facts, table
+
+
+def open_tiles(path: Path) -> h5py.File:
+    """Return the open file.
+
+    Raises:
+        DatasetError: It is no HDF5 file, or of another version.
+    """
+    try:
+        file = h5py.File(path)
+    except OSError as error:
+        raise _broken(path, error) from error
+    if file.attrs.get("format") != FORMAT_VERSION:
+        version = file.attrs.get("format")
+        file.close()
+        raise DatasetError(
+            f"{path} is of format {version}, expected {FORMAT_VERSION}. Delete it and cut the "
+            "slide again with experiments/tile_slides.py."
+        )
+    return file
+
+
+def _parse_facts(path: Path, file: h5py.File) -> SlideFacts:
+    try:
+        values: dict[str, Any] = {
+            field.name: file.attrs[field.name] for field in fields(SlideFacts)
+        }
+        for name in ("tile_size", "level0_size", "level", "read_size"):
+            values[name] = int(values[name])
+        values["mpp"] = float(values["mpp"])
+        values["is_synthetic"] = bool(values["is_synthetic"])
+        json.loads(values["options"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise _broken(path, error) from error
+    return SlideFacts(**values)
+
+
+def _broken(path: Path, error: Exception) -> DatasetError:
+    return DatasetError(
+        f"{path} is no whole tile file ({error}). Delete it and cut the slide again with "
+        "experiments/tile_slides.py."
+    )
+
+
+def _require_free_space(folder: Path, num_bytes: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes * _FREE_SPACE_MARGIN:
+        raise DatasetError(
+            f"The tiles need {num_bytes / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB free. "
+            "Free some, pass an --out on another disk, or fewer tiles with --max-tiles."
+        )

@@ -1,0 +1,161 @@
+"""Tiles of slides as training data: the set that `tile_slides.py` wrote, read a tile at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import h5py
+import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset
+
+from datasets.errors import DatasetError
+from datasets.images import FeatureLookup, to_tensor
+from datasets.samples import Sample, SampleSet
+from datasets.taxonomy import SPLITS, TILE_CLASSES
+from datasets.wsi.manifest import TILE_COLUMNS, TILES_INFO_NAME, TILES_NAME
+from datasets.wsi.store import IGNORED, UNLABELLED, open_tiles
+
+
+def is_tile_root(root: Path) -> bool:
+    """Return whether `root` holds tiles as ``tile_slides.py`` writes them."""
+    return (root / TILES_NAME).is_file()
+
+
+def read_slide_tiles(root: Path) -> SampleSet:
+    """Return the normal and tumor tiles of all slides below `root`, split by patient.
+
+    Raises:
+        DatasetError: The manifest is broken, a tile file is missing, there were too few slides to
+            draw splits, or a patient is in two splits.
+    """
+    path, info_path = root / TILES_NAME, root / TILES_INFO_NAME
+    try:
+        info = json.loads(info_path.read_text())
+        name, is_synthetic = str(info["name"]), bool(info["synthetic"])
+        skipped = tuple(map(str, info.get("failed", ())))
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, restval="")
+            missing = [name for name in TILE_COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DatasetError(
+                    f"{path} lacks the column(s) {', '.join(missing)}. Write it again with "
+                    "experiments/tile_slides.py."
+                )
+            rows = list(reader)
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DatasetError(
+            f"{path} or {info_path.name} cannot be read ({error}). Write them again with "
+            "experiments/tile_slides.py; finished slides are kept."
+        ) from error
+    samples = [
+        _make_sample(row, root, f"{path}, row {number}")
+        for number, row in enumerate(rows, start=1)
+        if row["label"] not in (IGNORED, UNLABELLED)
+    ]
+    twice = [name for name, n in Counter(s.sample_id for s in samples).items() if n > 1]
+    if twice:
+        raise DatasetError(f"{path}: sample_id {twice[0]!r} stands more than once.")
+    tiles = SampleSet(name, TILE_CLASSES, tuple(samples), is_synthetic, skipped)
+    tiles.require_separate_groups()
+    return tiles
+
+
+def _make_sample(row: Mapping[str, str], root: Path, where: str) -> Sample:
+    relative = PurePosixPath(row["path"])
+    if relative.is_absolute() or ".." in relative.parts:
+        raise DatasetError(f"{where}: path {row['path']!r} leads out of {root}.")
+    if not (root / relative).is_file():
+        raise DatasetError(
+            f"{where}: no file {root / relative}. Cut the slide again with "
+            "experiments/tile_slides.py."
+        )
+    split = next((known for known in SPLITS if known == row["split"]), None)
+    if split is None:
+        raise DatasetError(
+            f"{where}: split {row['split']!r} is none of {', '.join(SPLITS)}. An empty one means "
+            "that there were too few slides: each split needs a patient with normal and one with "
+            "tumor tiles. Cut more slides into the same folder with experiments/tile_slides.py."
+        )
+    if row["label"] not in TILE_CLASSES:
+        raise DatasetError(
+            f"{where}: label {row['label']!r} is none of {', '.join(TILE_CLASSES)}, {IGNORED}, "
+            f"{UNLABELLED}."
+        )
+    return Sample(
+        sample_id=row["sample_id"],
+        path=root / relative,
+        label=row["label"],
+        split=split,
+        group=row["group"],
+        sha256=row["sha256"],
+    )
+
+
+class SlideTileDataset(Dataset[dict[str, Any]]):
+    """Tiles from HDF5, as dicts like those of `datasets.images.ImageDataset`.
+
+    ``image`` uint8 (3, S, S), ``label`` and ``index`` int, ``features`` by encoder name. Each file
+    is opened on the first read of one of its tiles, once in each worker process.
+
+    Args:
+        samples: As `read_slide_tiles` returns them, in the order of the indices.
+        classes: Class names in the order of the label indices.
+        image_size: Side S in pixels, to which tiles are resized.
+        features: Stored features to give with each tile, by encoder name.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        classes: Sequence[str],
+        image_size: int,
+        features: dict[str, FeatureLookup] | None = None,
+    ) -> None:
+        self.samples = list(samples)
+        self.classes = tuple(classes)
+        self.image_size = image_size
+        self.features = features or {}
+        label_index = {name: index for index, name in enumerate(self.classes)}
+        self.labels = [label_index[s.label] if s.label and classes else -1 for s in self.samples]
+        self._files: dict[Path, tuple[h5py.Dataset, dict[str, int]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return one tile.
+
+        Raises:
+            DatasetError: Its file is broken or does not hold it.
+        """
+        sample = self.samples[index]
+        features = {name: store.read(sample.content_key) for name, store in self.features.items()}
+        return {
+            "image": to_tensor(self._read(sample), self.image_size),
+            "label": self.labels[index],
+            "index": index,
+            "features": features,
+        }
+
+    def _read(self, sample: Sample) -> Image.Image:
+        try:
+            if sample.path not in self._files:
+                file = open_tiles(sample.path)
+                rows = {name: row for row, name in enumerate(file["sample_id"].asstr()[:])}
+                self._files[sample.path] = (file["image"], rows)
+            images, row_of = self._files[sample.path]
+            return Image.fromarray(np.asarray(images[row_of[sample.sample_id]], dtype=np.uint8))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"{sample.path} does not give the tile {sample.sample_id} ({error}). Delete the "
+                "file and cut the slide again with experiments/tile_slides.py."
+            ) from error
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_files": {}}
