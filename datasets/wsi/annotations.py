@@ -7,18 +7,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from xml.etree.ElementTree import Element, ParseError
-
-import defusedxml.ElementTree
-from defusedxml.common import DefusedXmlException
+from xml.etree.ElementTree import Element
 
 from datasets.errors import DatasetError
+from datasets.safe_xml import read_xml
 
 TUMOR_GROUPS: Final = frozenset({"_0", "_1", "tumor", "metastases"})
 """CAMELYON16's ``_0`` and ``_1``; later releases and CAMELYON17 spell them out."""
 EXCLUSION_GROUPS: Final = frozenset({"_2", "exclusion", "normal"})
-MAX_FILE_BYTES: Final = 200_000_000
-"""The largest file of CAMELYON16 has about a tenth of that."""
 MAX_COORDINATE: Final = 10_000_000
 """In level-0 pixels; no scanner's slides are so large."""
 MARGIN: Final = 0.1
@@ -69,7 +65,7 @@ def read_asap(path: Path, slide_size: tuple[int, int] | None = None) -> AsapFile
         DatasetError: The file is missing, too large, no XML, no ASAP file, has a document type
             declaration, an unknown group, or a coordinate that is no number or far outside.
     """
-    root = _parse_xml(path)
+    root = read_xml(path)
     annotations = root.findall("./Annotations/Annotation")
     if root.tag != "ASAP_Annotations":
         raise DatasetError(
@@ -86,28 +82,6 @@ def read_asap(path: Path, slide_size: tuple[int, int] | None = None) -> AsapFile
             continue
         outlines.append(Outline(points, _is_tumor(annotation.get("PartOfGroup", ""), name)))
     return AsapFile(tuple(outlines), skipped)
-
-
-def _parse_xml(path: Path) -> Element:
-    if not path.is_file():
-        raise DatasetError(f"No annotation file {path}.")
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise DatasetError(
-            f"{path} has {size / 1e6:.0f} MB; annotation files of more than "
-            f"{MAX_FILE_BYTES / 1e6:.0f} MB are refused. Is it the right file?"
-        )
-    try:
-        root: Element = defusedxml.ElementTree.parse(path, forbid_dtd=True).getroot()
-    except DefusedXmlException as error:
-        raise DatasetError(
-            f"{path} has a document type declaration, which ASAP never writes and which can make "
-            "a reader expand entities or open other files. It is refused; export it from ASAP "
-            "again."
-        ) from error
-    except (ParseError, ValueError, LookupError) as error:
-        raise DatasetError(f"{path} is no whole XML file ({error}). Copy it again.") from error
-    return root
 
 
 def _read_points(

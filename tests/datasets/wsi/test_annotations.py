@@ -178,10 +178,10 @@ def test_external_entities_are_refused(tmp_path: Path, declaration: str):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no whole XML file"),
-        (b"<ASAP_Annotations><Annotations>", "no whole XML file"),
-        (b"\xff\xfe\x00\x01 binary", "no whole XML file"),
-        (b'<?xml version="1.0" encoding="martian"?><a/>', "no whole XML file"),
+        (b"", "cannot be read as XML"),
+        (b"<ASAP_Annotations><Annotations>", "cannot be read as XML"),
+        (b"\xff\xfe\x00\x01 binary", "cannot be read as XML"),
+        (b'<?xml version="1.0" encoding="martian"?><a/>', "cannot be read as XML"),
         (b"<annotation><object/></annotation>", "root is <annotation>"),
     ],
 )
@@ -199,7 +199,7 @@ def test_huge_file_is_refused_unread(tmp_path: Path):
 
 
 def test_missing_file_is_refused(tmp_path: Path):
-    with pytest.raises(DatasetError, match="No annotation file"):
+    with pytest.raises(DatasetError, match="No XML file"):
         read_asap(tmp_path / "a.xml")
 
 
