@@ -7,7 +7,7 @@ Finds tissue, lays a grid, compares it with the ASAP polygons (NAME.xml for the 
 writes an HDF5 file and an overview PNG a slide, and tiles.csv for all. Finished slides are not done
 again, so run it again after an interruption, or with further slides. Exit code 1: a slide failed.
 
-Time: near that of reading the tiles, about 500 to 1,000 tiles of 256 px a second and process.
+Time: near that of reading the tiles.
 """
 
 from __future__ import annotations
