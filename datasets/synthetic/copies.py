@@ -112,8 +112,7 @@ def draw_copy(
         np.ascontiguousarray(small),
         np.column_stack([turn, middle - turn @ (middle + shift)]),
         recipe.size,
-        flags=cv2.WARP_INVERSE_MAP
-        | _INTERPOLATIONS[recipe.orders[rng.integers(len(recipe.orders))]],
+        flags=cv2.WARP_INVERSE_MAP | interpolation,
         borderMode=_FILLS[recipe.fills[rng.integers(len(recipe.fills))]],
     )
     gain = 1 + rng.uniform(-recipe.max_brightness, recipe.max_brightness)
