@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -86,35 +86,22 @@ def find_clusters(
     Raises:
         UnreadableImageError: A file does not decode and `skip_unreadable` is not set.
     """
-    cv2.setNumThreads(1)
     files = sorted(set(paths))
-    with ThreadPoolExecutor(num_workers) as pool:
-        read = partial(_describe, skip_unreadable=skip_unreadable)
-        bar = tqdm(
-            pool.map(read, files),
-            total=len(files),
-            desc="reading images",
-            unit="image",
-            disable=None,
-        )
-        found = dict(zip(files, bar, strict=True))
-        readable = {path: image for path, image in found.items() if image is not None}
-        num_pairs: Counter[str] = Counter()
-        unique: dict[str, ImageFeatures] = {}
-        file_hashes: set[str] = set()
-        pixel_hash_of: dict[Path, str] = {}
-        for path, image in readable.items():
-            pixel_hash_of[path] = image.pixel_hash
-            if image.file_hash in file_hashes:
-                num_pairs["same_bytes"] += 1
-            elif image.pixel_hash in unique:
-                num_pairs["same_pixels"] += 1
-            file_hashes.add(image.file_hash)
-            unique.setdefault(image.pixel_hash, image)
-        ordered = [unique[name] for name in sorted(unique)]
-        del found, readable, unique
-        linker = Linker(ordered, pool)
-        linker.run()
+    num_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # We run images side by side; OpenCV's own threads would only compete.
+    try:
+        with ThreadPoolExecutor(num_workers) as pool:
+            images = _read_all(files, pool, skip_unreadable=skip_unreadable)
+            pixel_hash_of = {path: image.pixel_hash for path, image in images.items()}
+            num_pairs = _count_duplicates(images.values())
+            unique = {image.pixel_hash: image for image in images.values()}
+            # Ordered by content, so that the result depends on no path.
+            ordered = [unique[name] for name in sorted(unique)]
+            del images, unique
+            linker = Linker(ordered, pool)
+            linker.run()
+    finally:
+        cv2.setNumThreads(num_threads)
     num_pairs += linker.num_pairs
     photographs = _name_groups("photo", ordered, linker.photographs)
     scenes = _name_groups("scene", ordered, linker.scenes)
@@ -134,6 +121,32 @@ def _name_groups(
         image.pixel_hash: f"{prefix}-{images[root].pixel_hash[:12]}"
         for image, root in zip(images, partition.roots(), strict=True)
     }
+
+
+def _read_all(
+    files: Sequence[Path], pool: ThreadPoolExecutor, *, skip_unreadable: bool
+) -> dict[Path, ImageFeatures]:
+    read = partial(_describe, skip_unreadable=skip_unreadable)
+    images = tqdm(
+        pool.map(read, files), total=len(files), desc="reading images", unit="image", disable=None
+    )
+    pairs = zip(files, images, strict=True)
+    return {path: image for path, image in pairs if image is not None}
+
+
+def _count_duplicates(images: Iterable[ImageFeatures]) -> Counter[str]:
+    """Return how many images repeat the bytes, or only the pixels, of an earlier one."""
+    num_pairs: Counter[str] = Counter()
+    file_hashes: set[str] = set()
+    pixel_hashes: set[str] = set()
+    for image in images:
+        if image.file_hash in file_hashes:
+            num_pairs["same_bytes"] += 1
+        elif image.pixel_hash in pixel_hashes:
+            num_pairs["same_pixels"] += 1
+        file_hashes.add(image.file_hash)
+        pixel_hashes.add(image.pixel_hash)
+    return num_pairs
 
 
 def _describe(path: Path, *, skip_unreadable: bool) -> ImageFeatures | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -277,3 +278,14 @@ def test_unusable_sources_say_what_is_expected(kind: str, tmp_path: Path):
         source.write_text("x")
     with pytest.raises(DatasetError, match="folder|Expected files"):
         read_sources([source])
+
+
+@pytest.mark.skipif("LEUKOFUSE_REAL_DATA" not in os.environ, reason="needs LEUKOFUSE_REAL_DATA")
+def test_each_kaggle_test_copy_joins_its_original():
+    images = Path(os.environ["LEUKOFUSE_REAL_DATA"]) / "kaggle_blood_cells/dataset2-master/images"
+    copies = sorted((images / "TEST/EOSINOPHIL").glob("*.jpeg"))
+    originals = sorted((images / "TEST_SIMPLE/EOSINOPHIL").glob("*.jpeg"))
+    groups = find_groups([*copies, *originals])
+    # TEST_SIMPLE holds the photographs that TEST was made from, whatever the numbers in the names.
+    assert set(groups[: len(copies)]) <= set(groups[len(copies) :])
+    assert len(set(groups[len(copies) :])) >= len(originals) - 2
