@@ -26,6 +26,7 @@ _NUM_CANDIDATES: Final = 5
 _MAX_ROUNDS: Final = 6
 _BATCH: Final = 256
 _PAIRS_OF_GROUPS: Final = 3
+_PAIRS_A_GROUP: Final = 60
 _NUM_SUPPORTERS: Final = 6
 _SUPPORTING_SHARE: Final = 0.6
 _SUPPORT_SAMPLE: Final = 40
@@ -64,7 +65,11 @@ class Linker:
         self._join_scenes()
 
     def _list_candidates(self) -> list[Pair]:
-        """Return pairs not yet compared, the likeliest first, a few for each two groups."""
+        """Return pairs not yet compared, the likeliest first.
+
+        A few for each two groups, and no more between two groups that have enough already: a group
+        of many images resembles nearly every other group a little.
+        """
         group_of = self.photographs.roots()
         similarity: dict[Pair, float] = {}
         for block in self._search.find(_NUM_CANDIDATES, group_of):
@@ -73,10 +78,14 @@ class Linker:
         chosen: list[Pair] = []
         uses: Counter[tuple[int, ...]] = Counter()
         for pair in ordered:
-            groups = tuple(sorted((int(group_of[pair[0]]), int(group_of[pair[1]]))))
-            uses[groups] += 1
-            if uses[groups] <= _PAIRS_OF_GROUPS and pair not in self._tested:
-                chosen.append(pair)
+            first, second = sorted((int(group_of[pair[0]]), int(group_of[pair[1]])))
+            uses[(first, second)] += 1
+            if uses[(first, second)] > _PAIRS_OF_GROUPS:
+                continue
+            uses.update([(first,), (second,)])
+            if min(uses[(first,)], uses[(second,)]) > _PAIRS_A_GROUP or pair in self._tested:
+                continue
+            chosen.append(pair)
         return chosen
 
     def _join(self, pairs: Sequence[Pair]) -> int:
