@@ -24,24 +24,26 @@ def group_images(
     *,
     pattern: str | None = None,
     groups_path: Path | None = None,
+    copies: Sequence[str] | None = None,
 ) -> list[str]:
     """Return a group name an image; this is where all knowledge of groups meets.
 
     Images share a group if any of these says so: the publication (photograph, slide), the match
-    of `pattern` in the file name, the list in `groups_path`, or the same bytes.
+    of `pattern` in the file name, the list in `groups_path`, `copies`, or the same bytes.
 
     Args:
         published: The images.
         hashes: SHA-256 of each image file.
         pattern: Regular expression; see `match_group`.
         groups_path: CSV with the columns path (relative to the images' root) and group.
+        copies: Group of each image as `leakage.find_groups` finds it by pixels.
 
     Raises:
         DatasetError: As `match_group` and `read_groups`.
     """
     ids = [image.image_id for image in published.images]
     told = [image.group or image.image_id for image in published.images]
-    others = [told, hashes]
+    others = [told, hashes, *([copies] if copies is not None else [])]
     if groups_path is not None:
         others.append(read_groups(groups_path, ids))
     if pattern is not None:

@@ -85,23 +85,27 @@ def _format_root(image_root: Path, folder: Path, out: Path) -> str:
     return str(root)
 
 
-def read_manifest(folder: Path) -> SampleSet:
-    """Return the set that `write_manifest` froze in `folder`.
+def read_manifest(source: Path) -> SampleSet:
+    """Return the set that `write_manifest` froze.
 
-    Without ``manifest.json`` the paths are taken as relative to `folder`.
+    Without the JSON file beside it the paths are taken as relative to the manifest's folder.
+
+    Args:
+        source: The folder of ``manifest.csv``, or a manifest of any name.
 
     Raises:
         DatasetError: Columns are missing, a value is not allowed, an id stands twice, or a path
             leads out of the image root or to no file.
     """
-    info_path = folder / MANIFEST_INFO_NAME
+    manifest_path = source if source.is_file() else source / MANIFEST_NAME
+    folder = manifest_path.parent
+    info_path = manifest_path.with_suffix(".json")
     try:
         info = json.loads(info_path.read_text()) if info_path.is_file() else {}
     except ValueError as error:
         raise DatasetError(f"{info_path} is not JSON ({error}). Prepare the set again.") from error
     image_root = folder / info.get("image_root", ".")
     pack_dir = folder / info.get("pack_dir", ".")
-    manifest_path = folder / MANIFEST_NAME
     try:
         samples = _read_rows(manifest_path, image_root, pack_dir)
     except (csv.Error, UnicodeDecodeError) as error:

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.catalogue import PreparedSource, read_source, refuse_options
 from datasets.folders import publish_folders
 from datasets.grouping import group_images
+from datasets.leakage import find_groups
 from datasets.manifest import MANIFEST_NAME, write_manifest
 from datasets.preparing import HashedSet, draw_set, hash_images, pack_images, write_made_images
 from datasets.published import PublishedSet, relabel, select_classes, select_parts
@@ -77,6 +78,9 @@ class Options:
     """Regular expression that finds an image's group (patient, smear) in its file name."""
     groups: Path | None = None
     """CSV with the columns path and group, as audit_data.py writes it."""
+    find_copies: bool = True
+    """Find copies of one photograph, and photographs of the same cells, by their pixels, and keep
+    them in one split. Not done where --groups tells."""
     masks: bool = False
     """Add image x mask as further training images, where the set has masks."""
     pack: bool = False
@@ -128,12 +132,17 @@ def main(options: Options) -> Path:
         write_made_images(published, options.out), skip_unreadable=options.skip_unreadable
     )
     groups = group_images(
-        hashed.published, hashed.hashes, pattern=options.group_pattern, groups_path=options.groups
+        hashed.published,
+        hashed.hashes,
+        pattern=options.group_pattern,
+        groups_path=options.groups,
+        copies=_find_copies(options, hashed.published),
     )
-    if options.source == "kaggle_blood_cells" and len(set(groups)) == len(groups):
+    is_alone = len(set(groups)) == len(groups)
+    if options.source == "kaggle_blood_cells" and is_alone and not options.find_copies:
         log.warning(
             "Each image is its own group, but this set holds many copies of each photograph: "
-            "validation will leak. Pass --groups with the list that audit_data.py writes."
+            "validation will leak. Leave out --no-find-copies."
         )
     drawn = [draw_cells(hashed, groups, options, draw) for draw in options.draw]
     if options.pack:
@@ -144,6 +153,12 @@ def main(options: Options) -> Path:
         paths.append(_write(options, hashed, cells, draw))
         print(f"{format_counts(cells)}\nWritten to {paths[-1]}")
     return paths[0]
+
+
+def _find_copies(options: Options, published: PublishedSet) -> list[str] | None:
+    if not options.find_copies or options.groups is not None:
+        return None
+    return find_groups([i.path for i in published.images if i.path is not None], level="scene")
 
 
 def read_published(options: Options) -> PublishedSet:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,6 +22,7 @@ from datasets.downloads.addresses import FILES, RemoteFile
 from datasets.errors import DatasetError
 from datasets.folders import read_folders
 from datasets.manifest import read_manifest
+from datasets.synthetic.cells import draw_cell
 from datasets.taxonomy import LABEL_PERCENTS, WBC_CLASSES
 from experiments import base_wbc, download, list_sources, prepare_wbc
 from experiments.prepare_wbc import Options
@@ -235,9 +237,11 @@ def test_kaggle_copies_without_groups_are_warned_of(tmp_path, caplog):
         for name in ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"):
             for index in range(number):
                 draw(tmp_path / "k/dataset2-master/images" / part / name / f"_{index}_1.png")
-    options = Options(root=tmp_path / "k", out=tmp_path / "out", source="kaggle_blood_cells")
+    options = Options(
+        root=tmp_path / "k", out=tmp_path / "out", source="kaggle_blood_cells", find_copies=False
+    )
     prepare_wbc.main(options)
-    assert "validation will leak. Pass --groups" in caplog.text
+    assert "validation will leak. Leave out --no-find-copies" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -452,3 +456,22 @@ def test_real_parts_go_through(tmp_path):
         cells = open_cells(tmp_path / source, 1)
         dataset = images_module.ImageDataset(cells.of_split("test"), cells.classes, 32)
         assert dataset[0]["image"].shape == (3, 32, 32)
+
+
+def test_copies_of_one_photograph_stay_in_one_split_unasked(tmp_path: Path):
+    for row, name in enumerate(WBC_CLASSES):
+        folder = tmp_path / "cells" / name
+        folder.mkdir(parents=True)
+        for index in range(6):
+            rng = np.random.default_rng([row, index])
+            picture = Image.fromarray(draw_cell(name, 160, rng)[0])
+            picture.save(folder / f"{index}.png")
+            picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / f"{index}_flipped.png")
+    prepare_wbc.main(Options(root=tmp_path / "cells", out=tmp_path / "out"))
+    cells = read_manifest(tmp_path / "out")
+    splits = {}
+    for sample in cells.samples:
+        splits.setdefault(sample.sample_id.replace("_flipped", ""), set()).add(sample.split)
+    assert len(splits) == 30
+    assert all(len(found) == 1 for found in splits.values())
+    assert len({sample.group for sample in cells.samples}) <= 30

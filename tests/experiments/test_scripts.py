@@ -133,7 +133,7 @@ def test_encoder_that_can_neither_be_found_nor_trained_is_an_error(tiny_bundle, 
     cells = tmp_path / "cells"
     shutil.copytree(tiny_bundle / "WBC_100", cells / "WBC_100")
     options = fused_wbc.Options(data_root=cells, runs_root=tmp_path / "runs", device="cpu")
-    with pytest.raises(RunError, match=r"neither a finished run.*prcc_autoencoder\.py.*--prcc-run"):
+    with pytest.raises(RunError, match=r"neither a finished run.*resnet18\.py.*--cam16-run"):
         fused_wbc.main(options)
 
 

@@ -1,0 +1,114 @@
+"""What the audit reads: manifests, and bare folder trees."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from datasets.errors import DatasetError, UnreadableImageError
+from datasets.images import IMAGE_SUFFIXES, read_image
+from datasets.leakage.audit import AuditedImage
+from datasets.manifest import MANIFEST_NAME, read_manifest
+
+SPLIT_OF_FOLDER: Final = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test", "testa": "test", "testb": "test", "test_simple": "test",
+}  # fmt: skip
+"""Split that a folder's name states, case apart; TestA and TestB as Raabin has them, TEST_SIMPLE
+as the Kaggle set."""
+
+MASK_FOLDERS: Final = frozenset({"mask", "masks"})
+
+_MAX_MASK_LEVELS: Final = 16
+
+log = logging.getLogger(__name__)
+
+
+def read_sources(sources: Iterable[Path]) -> list[AuditedImage]:
+    """Return the images of all sources, not yet grouped.
+
+    Args:
+        sources: Manifests (the CSV, or its folder) or folders of images. In a bare tree the class
+            is an image's folder and the split the nearest folder named in `SPLIT_OF_FOLDER`.
+
+    Raises:
+        DatasetError: A source is missing or holds no image, or a manifest cannot be used.
+    """
+    images: list[AuditedImage] = []
+    for source in sources:
+        if not source.exists():
+            raise DatasetError(f"No file or folder {source}. Give manifests or folders of images.")
+        if source.is_file() and source.suffix.lower() != ".csv":
+            raise DatasetError(
+                f"{source} is neither a manifest (CSV) nor a folder. Give manifests as "
+                "experiments/prepare_wbc.py writes them, or folders of images."
+            )
+        is_manifest = source.is_file() or (source / MANIFEST_NAME).is_file()
+        found = _read_manifest(source) if is_manifest else _read_tree(source)
+        if not found:
+            raise DatasetError(
+                f"{source} holds no image. Expected files ending in "
+                f"{', '.join(sorted(IMAGE_SUFFIXES))}, or a {MANIFEST_NAME}."
+            )
+        images += found
+    return images
+
+
+def _read_manifest(source: Path) -> list[AuditedImage]:
+    return [
+        AuditedImage(
+            path=sample.path,
+            source=source,
+            label=sample.label or "",
+            split=sample.split,
+            subset=min(sample.label_percents) if sample.split == "train" else None,
+            declared_group=sample.group,
+        )
+        for sample in read_manifest(source).samples
+    ]
+
+
+def _read_tree(root: Path) -> list[AuditedImage]:
+    files = sorted(path for path in root.rglob("*") if _is_image(path, root))
+    names = Counter(path.with_suffix("") for path in files)
+    masks = {path for path in files if names[path.with_suffix("")] > 1 and _is_mask(path)}
+    if masks:
+        log.info("%s: %d masks beside their images are left out.", root, len(masks))
+    return [
+        AuditedImage(path, root, label=path.parent.name, split=_find_split(path, root))
+        for path in files
+        if path not in masks
+    ]
+
+
+def _is_image(path: Path, root: Path) -> bool:
+    parts = path.relative_to(root).parts
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in parts)
+        and not any(part.lower() in MASK_FOLDERS for part in parts[:-1])
+        and path.is_file()
+    )
+
+
+def _is_mask(path: Path) -> bool:
+    """Return whether a file is a PNG of a few levels, as segmentation_WBC's 001.png by 001.bmp."""
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        return read_image(path).getcolors(_MAX_MASK_LEVELS) is not None
+    except UnreadableImageError:
+        return False
+
+
+def _find_split(path: Path, root: Path) -> str:
+    """Return the split by the nearest folder that names one, `root` itself included."""
+    folders = (root.resolve().name, *path.relative_to(root).parts[:-1])
+    for name in reversed(folders):
+        if name.lower() in SPLIT_OF_FOLDER:
+            return SPLIT_OF_FOLDER[name.lower()]
+    return ""

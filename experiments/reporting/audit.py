@@ -1,0 +1,158 @@
+"""The leakage audit as text, files and a contact sheet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from datasets.files import write_whole
+from datasets.images import read_image
+from datasets.leakage import Clusters, Level
+from datasets.leakage.audit import AuditedImage, Leak, count_independent, find_mixed_labels
+from experiments.reporting.figures import draw_captioned_images
+
+_WIDTH: Final = 80
+_MAX_LISTED: Final = 8
+_NUM_CLUSTERS: Final = 10
+_COLUMNS: Final = 8
+_THUMBNAIL: Final = (160, 160)
+
+
+def format_audit(
+    images: Sequence[AuditedImage],
+    leaks: Sequence[Leak],
+    scene_leaks: Sequence[Leak],
+    clusters: Clusters,
+    level: Level,
+) -> str:
+    """Return the audit as text of at most 80 columns."""
+    sizes = Counter(image.group for image in {image.path: image for image in images}.values())
+    scenes = set(clusters.scene_of.values())
+    lines = [
+        f"{sizes.total()} images of {len(set(clusters.photograph_of.values()))} photographs "
+        f"in {len(scenes)} scenes; groups by {level}.",
+        "Linked pairs: "
+        + (", ".join(f"{n} {k.replace('_', ' ')}" for k, n in clusters.num_pairs.items()) or "none")
+        + ".",
+        "",
+        f"{'split':8}{'class':20}{'images':>9}{'groups':>9}{'effective':>11}{'largest':>9}",
+    ]
+    lines += [
+        f"{row.split or '-':8}{row.label[:19]:20}{row.num_images:9d}{row.num_groups:9d}"
+        f"{row.effective_number:11.1f}{row.largest_group:9d}"
+        for row in count_independent(images)
+    ]
+    lines += [
+        "effective: (sum n)^2 / sum n^2 over the sizes n of the groups.",
+        "",
+        "Largest groups: " + ", ".join(str(size) for _, size in sizes.most_common(_MAX_LISTED)),
+    ]
+    mixed = find_mixed_labels(images)
+    if mixed:
+        name, labels = next(iter(mixed.items()))
+        lines.append(f"Groups with more than one class: {len(mixed)}, e.g. {name}:")
+        lines.append(f"  {', '.join(labels)}"[:_WIDTH])
+    if clusters.unreadable:
+        lines.append(f"Left out as unreadable: {len(clusters.unreadable)}")
+    lines += ["", *_format_leaks(leaks)]
+    if level == "photograph" and len(scene_leaks) > len(leaks):
+        lines += [
+            f"Warning: {len(scene_leaks)} leaks by scene: the same cells were photographed again,",
+            "and the photographs stand on both sides. Pass --level scene to list them.",
+        ]
+    return "\n".join(lines)
+
+
+def write_audit(
+    folder: Path,
+    images: Sequence[AuditedImage],
+    leaks: Sequence[Leak],
+    scene_leaks: Sequence[Leak],
+    clusters: Clusters,
+    level: Level,
+) -> None:
+    """Write ``groups.csv`` (path, label, split, group) and ``audit.json`` into `folder`."""
+    with write_whole(folder / "groups.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("path", "label", "split", "group"))
+        writer.writerows((image.path, image.label, image.split, image.group) for image in images)
+    content = {
+        "level": level,
+        "sources": sorted({str(image.source) for image in images}),
+        "num_images": len(clusters.photograph_of),
+        "num_photographs": len(set(clusters.photograph_of.values())),
+        "num_scenes": len(set(clusters.scene_of.values())),
+        "linked_pairs": clusters.num_pairs,
+        "independent": [asdict(row) for row in count_independent(images)],
+        "mixed_labels": find_mixed_labels(images),
+        "leaks": [asdict(leak) for leak in leaks],
+        "scene_leaks": [asdict(leak) for leak in scene_leaks],
+        "scenes_of_several_photographs": _list_scenes(clusters),
+        "unreadable": [str(path) for path in clusters.unreadable],
+    }
+    with write_whole(folder / "audit.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
+
+
+def draw_clusters(path: Path, images: Sequence[AuditedImage], leaks: Sequence[Leak]) -> None:
+    """Write a contact sheet: a row for each of the largest groups, leaking ones first."""
+    members: dict[str, list[AuditedImage]] = defaultdict(list)
+    for image in {image.path: image for image in images}.values():
+        members[image.group].append(image)
+    leaking = {leak.group for leak in leaks}
+    ranked = sorted(members, key=lambda name: (name not in leaking, -len(members[name]), name))
+    shown = [name for name in ranked if len(members[name]) > 1][:_NUM_CLUSTERS]
+    pictures, captions = [], []
+    for name in shown:
+        chosen = _spread(members[name], _COLUMNS)
+        for image in chosen:
+            picture = read_image(image.path)
+            picture.thumbnail(_THUMBNAIL)
+            pictures.append(np.asarray(picture))
+            size = f"{len(members[name])} images"
+            captions.append(f"{name[:14]}, {size}\n{image.split} {image.label}"[:60])
+        for _ in range(_COLUMNS - len(chosen)):
+            pictures.append(np.full((2, 2, 3), 255, np.uint8))
+            captions.append("")
+    title = f"{len(shown)} of {sum(len(m) > 1 for m in members.values())} groups of several images"
+    sheet = draw_captioned_images(pictures, captions, title, columns=_COLUMNS)
+    with write_whole(path) as temporary:
+        Image.fromarray(sheet).save(temporary, format="PNG")
+
+
+def _format_leaks(leaks: Sequence[Leak]) -> list[str]:
+    if not leaks:
+        return ["No leak: no group is in two splits or on both sides of a label subset."]
+    kinds = Counter(leak.kind for leak in leaks)
+    lines = [f"LEAKS: {', '.join(f'{number} by {kind}' for kind, number in kinds.items())}"]
+    for leak in leaks[:_MAX_LISTED]:
+        sides = ", ".join(f"{number} in {side}" for side, number in leak.sides.items())
+        lines.append(f"  {leak.kind}: {leak.group[-40:]}: {sides}"[:_WIDTH])
+        lines += [f"    {side:6} ...{str(path)[-60:]}" for side, path in leak.examples.items()]
+    if len(leaks) > _MAX_LISTED:
+        lines.append(f"  and {len(leaks) - _MAX_LISTED} more; --out writes them all")
+    return lines
+
+
+def _list_scenes(clusters: Clusters) -> dict[str, list[str]]:
+    photographs: dict[str, set[str]] = defaultdict(set)
+    for path, scene in clusters.scene_of.items():
+        photographs[scene].add(clusters.photograph_of[path])
+    return {name: sorted(found) for name, found in sorted(photographs.items()) if len(found) > 1}
+
+
+def _spread(members: Sequence[AuditedImage], number: int) -> list[AuditedImage]:
+    """Return up to `number` members from every split, evenly over the sorted paths."""
+    ordered = sorted(members, key=lambda image: (image.split, str(image.path)))
+    if len(ordered) <= number:
+        return ordered
+    places = np.linspace(0, len(ordered) - 1, number).round().astype(int)
+    return [ordered[place] for place in places]
