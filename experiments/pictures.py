@@ -21,7 +21,7 @@ from trainers.outputs import Outputs
 from trainers.trainer import Trainer
 
 _NUM_MISREAD = 12
-_NUM_RECONSTRUCTIONS = 6
+_NUM_RECONSTRUCTIONS = 4
 
 
 def classifier_pictures() -> dict[str, Picture]:
