@@ -7,20 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from datasets.errors import DatasetError
-from datasets.grouping import group_images, match_group
+from datasets.grouping import group_images
 from datasets.images import list_images
 from datasets.preparing import draw_set, hash_images
 from datasets.published import PublishedImage, PublishedSet
 from datasets.samples import SampleSet
 from datasets.taxonomy import WBC_CLASSES, Split
-
-__all__ = [
-    "SPLIT_FRACTIONS",
-    "find_class_folders",
-    "match_group",
-    "publish_folders",
-    "read_folders",
-]
 
 SPLIT_FRACTIONS: Final[dict[Split, float]] = {"train": 0.7, "val": 0.1, "test": 0.2}
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from datasets.cell_masks import Mask, Pixels, require_same_size
+from datasets.otsu import find_otsu_threshold
 
 MIN_COVERAGE: Final = 0.75
 """Below it a mask is suspicious. So are 2 of the 300 masks of segmentation_WBC, Dataset 1; shifted
@@ -56,7 +54,7 @@ def check_alignment(pixels: Pixels, inside: Mask) -> Alignment:
     green = pixels[:, :, 1]
     if int(green.max()) - int(green.min()) < _MIN_CONTRAST:
         return Alignment(fraction, float("nan"), "the image has no dark part")
-    dark = green <= find_otsu_threshold(green)
+    dark = green <= find_otsu_threshold(green.ravel())
     coverage = float(inside[dark].mean())
     if fraction == 0:
         problem = "the mask is empty"
@@ -67,17 +65,3 @@ def check_alignment(pixels: Pixels, inside: Mask) -> Alignment:
     else:
         problem = ""
     return Alignment(fraction, coverage, problem)
-
-
-def find_otsu_threshold(channel: Pixels) -> int:
-    """Return the level that parts a channel best: dark is what does not exceed it.
-
-    It is the level with the largest variance between the two parts (Otsu 1979, equation 18); the
-    lowest of several.
-    """
-    counts = np.bincount(channel.ravel(), minlength=256).astype(np.float64)
-    dark = counts.cumsum()
-    level_sum = (counts * np.arange(256)).cumsum()
-    light = dark[-1] - dark
-    between: NDArray[np.float64] = (level_sum[-1] * dark - dark[-1] * level_sum) ** 2
-    return int((between / np.maximum(dark * light, 1)).argmax())

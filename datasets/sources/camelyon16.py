@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from datasets.errors import DatasetError
-from datasets.folders import find_class_folders, match_group
+from datasets.folders import find_class_folders
+from datasets.grouping import match_group
 from datasets.images import list_images, split_readable
 from datasets.masks import find_masks
 from datasets.samples import Sample, SampleSet, hash_file

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from datasets.otsu import find_otsu_threshold
 from datasets.wsi.slide import Slide
 
 MASK_PIXELS_PER_TILE: Final = 16
@@ -83,24 +84,6 @@ def segment_tissue(image: Image.Image) -> NDArray[np.bool_]:
     inside = (saturation > threshold) & is_light
     inside = _drop_small(inside, _SMALLEST_PIECE)
     return ~_drop_small(~inside, _LARGEST_GAP)
-
-
-def find_otsu_threshold(values: NDArray[np.uint8]) -> int:
-    """Return the value whose excess divides `values` best (Otsu, IEEE SMC 9:62, 1979).
-
-    The one that maximises the variance between "at most" and "above"; 0 without values.
-    """
-    if values.size == 0:
-        return 0
-    # Pillow counts bytes twenty times as fast as NumPy.
-    counts = np.array(Image.fromarray(values.reshape(1, -1)).histogram(), dtype=np.float64)
-    below = counts.cumsum()
-    above = below[-1] - below
-    sums = (counts * np.arange(256)).cumsum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        distance = sums / below - (sums[-1] - sums) / above
-        between = np.nan_to_num(below * above * distance**2)
-    return int(between.argmax())
 
 
 def _drop_small(mask: NDArray[np.bool_], smallest: int) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ import pytest
 from datasets.cell_masks import read_regions
 from datasets.errors import DatasetError
 from datasets.images import read_image
-from datasets.mask_alignment import check_alignment, find_otsu_threshold
+from datasets.mask_alignment import check_alignment
 
 SIZE = 80
 GROUND, PURPLE = (235, 225, 170), (90, 30, 120)
@@ -77,25 +77,6 @@ def test_saturated_ground_does_not_count_as_cell():
 def test_mask_of_another_shape_is_refused(cell):
     with pytest.raises(DatasetError, match="79x80 pixels, its image 80x80"):
         check_alignment(cell, np.ones((SIZE, SIZE - 1), dtype=bool))
-
-
-def test_otsu_parts_two_levels_between_them():
-    channel = np.array([10] * 30 + [200] * 70, np.uint8)
-    assert 10 <= find_otsu_threshold(channel) < 200
-
-
-def test_otsu_maximises_the_variance_between_the_parts():
-    rng = np.random.default_rng(0)
-    channel = np.concatenate([rng.normal(70, 12, 500), rng.normal(180, 25, 1500)])
-    channel = channel.clip(0, 255).astype(np.uint8)
-
-    def between(threshold: int) -> float:
-        dark, light = channel[channel <= threshold], channel[channel > threshold]
-        if not dark.size or not light.size:
-            return 0.0
-        return dark.size * light.size * (dark.mean() - light.mean()) ** 2
-
-    assert between(find_otsu_threshold(channel)) == pytest.approx(max(map(between, range(256))))
 
 
 def test_published_masks_lie_on_their_cells_and_shifted_ones_do_not():

@@ -1,12 +1,10 @@
-"""prepare_wbc.py, list_sources.py and download.py as a user runs them."""
+"""prepare_wbc.py as a user runs it."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-import shutil
-import zipfile
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -16,15 +14,13 @@ import pytest
 from PIL import Image
 
 from datasets import images as images_module
-from datasets.catalogue import PREPARED_SOURCES, SOURCES, Source
 from datasets.cells import open_cells
-from datasets.downloads.addresses import FILES, RemoteFile
 from datasets.errors import DatasetError
 from datasets.folders import read_folders
 from datasets.manifest import read_manifest
 from datasets.synthetic.cells import draw_cell
 from datasets.taxonomy import LABEL_PERCENTS, WBC_CLASSES
-from experiments import base_wbc, download, list_sources, prepare_wbc
+from experiments import base_wbc, prepare_wbc
 from experiments.prepare_wbc import Options
 
 _colour = count()
@@ -34,29 +30,6 @@ def draw(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     number = next(_colour)
     Image.new("RGB", (12, 10), (number % 256, number // 256, 99)).save(path)
-
-
-@pytest.fixture
-def raabin_root(tmp_path: Path) -> Path:
-    for part, number in (("Train", 12), ("TestA", 4)):
-        for name in WBC_CLASSES:
-            for index in range(number):
-                draw(tmp_path / "raabin" / part / name.capitalize() / f"{index}.png")
-    for name in ("Lymphocyte", "Neutrophil"):
-        draw(tmp_path / "raabin" / "TestB" / name / "0.png")
-    return tmp_path / "raabin"
-
-
-@pytest.fixture
-def pbc_root(tmp_path: Path) -> Path:
-    prefixes = {
-        "BA": "basophil", "EO": "eosinophil", "ERB": "erythroblast", "MY": "ig",
-        "LY": "lymphocyte", "MO": "monocyte", "SNE": "neutrophil", "PLATELET": "platelet",
-    }  # fmt: skip
-    for prefix, label in prefixes.items():
-        for index in range(10):
-            draw(tmp_path / "PBC_dataset_normal_DIB" / label / f"{prefix}_{index}.png")
-    return tmp_path
 
 
 def rows_of(manifest: Path) -> list[dict[str, str]]:
@@ -289,139 +262,9 @@ def test_earlier_draw_is_not_replaced_unasked(pbc_root, tmp_path):
     assert prepare_wbc.main(replace(options, overwrite=True)).read_bytes() == first
 
 
-# list_sources.py
-
-
-def test_every_source_has_a_whole_card():
-    for name, source in SOURCES.items():
-        card = source.card
-        for head in ("What:", "Splits:", "Source:", "Folders:"):
-            assert head in card, (name, head)
-        assert "Args:" not in card
-        if name in PREPARED_SOURCES:
-            assert "Licence:" in card, name
-            assert "Citation:" in card, name
-            assert "Classes:" in card, name
-
-
-def test_reader_without_card_is_refused():
-    with pytest.raises(ValueError, match="no card"):
-        _ = Source(open_cells, ()).card
-
-
-def test_list_shows_what_is_there_and_how_it_differs(pbc_root, raabin_root, tmp_path, capsys):
-    found = list_sources.main(list_sources.Options(data_root=tmp_path))
-    assert list(found) == list(SOURCES)
-    assert "Found: 80 images" in found["pbc"]
-    assert "ig: 10 files, published 2895" in found["pbc"]
-    assert "TestB: lymphocyte 1, neutrophil 1" in found["raabin"]
-    assert found["aml"] == f"Found: nothing under {tmp_path}."
-    assert "doi 10.7937/tcia.2019.36f5o9ld" in capsys.readouterr().out
-
-
-def test_list_says_what_cannot_be_read(tmp_path):
-    (tmp_path / "BCCD" / "Annotations").mkdir(parents=True)
-    found = list_sources.main(list_sources.Options(data_root=tmp_path, source="bccd"))
-    assert "cannot be read" in found["bccd"]
-    assert "JPEGImages" in found["bccd"]
-
-
-def test_list_counts_the_bundle(tiny_bundle):
-    found = list_sources.main(list_sources.Options(data_root=tiny_bundle, source="prcc"))
-    assert found["prcc"].startswith("Found: 6 images in")
-
-
-def test_list_refuses_unknown_names_and_folders(tmp_path):
-    with pytest.raises(ValueError, match="--source lisc is none of wbc_bundle"):
-        list_sources.Options(source="lisc")
-    with pytest.raises(DatasetError, match="No folder .*--data-root"):
-        list_sources.main(list_sources.Options(data_root=tmp_path / "gone"))
-
-
-# download.py
-
-
-@pytest.fixture
-def offline_set(tmp_path, monkeypatch) -> list[str]:
-    """The addresses that the script asks for; each gives a zip with one photograph."""
-    asked: list[str] = []
-
-    def fetch(url: str, path: Path, *, checksum: str | None) -> Path:
-        asked.append(url)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(path, "w") as file:
-            file.writestr("BCCD_Dataset-master/BCCD/JPEGImages/x.jpg", b"x")
-        return path
-
-    monkeypatch.setattr(download, "fetch_file", fetch)
-    return asked
-
-
-def test_licence_is_shown_first_and_must_be_accepted(offline_set, tmp_path, capsys):
-    options = download.Options(source="bccd", out=tmp_path / "out")
-    assert download.main(options) == []
-    printed = capsys.readouterr().out
-    assert "Licence: MIT" in printed
-    assert "size unknown, checksum unknown" in printed
-    assert "--accept-licence" in printed
-    assert offline_set == []
-    new = download.main(replace(options, accept_licence=True))
-    assert new == [tmp_path / "out" / "BCCD_Dataset-master"]
-    assert offline_set == [FILES["bccd"][0].url]
-    assert not (tmp_path / "out" / "BCCD_Dataset.zip").exists()
-    shutil.rmtree(tmp_path / "out")
-    download.main(replace(options, accept_licence=True, keep_archive=True))
-    assert (tmp_path / "out" / "BCCD_Dataset.zip").exists()
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [("raabin", "raabindata.com"), ("aml", "Aspera"), ("kaggle_blood_cells", "Sign in")],
-)
-def test_sets_behind_a_form_get_steps(offline_set, tmp_path, capsys, source, expected):
-    options = download.Options(source=source, out=tmp_path / "here", accept_licence=True)
-    assert download.main(options) == []
-    printed = capsys.readouterr().out
-    assert expected in printed
-    assert str(tmp_path / "here") in printed.replace("\n", "")
-    assert offline_set == []
-
-
-def test_files_are_chosen_by_name(tmp_path, monkeypatch):
-    asked = []
-
-    def fetch(url: str, path: Path, *, checksum: str | None) -> Path:
-        asked.append((path.name, checksum))
-        return path
-
-    monkeypatch.setattr(download, "fetch_file", fetch)
-    options = download.Options(source="bloodmnist", out=tmp_path, accept_licence=True)
-    download.main(options)
-    download.main(replace(options, files=("bloodmnist_64.npz",)))
-    assert asked == [
-        ("bloodmnist.npz", "md5:7053d0359d879ad8a5505303e11de1dc"),
-        ("bloodmnist_64.npz", "md5:2b94928a2ae4916078ca51e05b6b800b"),
-    ]
-    with pytest.raises(ValueError, match=r"--files x\.npz: bloodmnist has bloodmnist\.npz"):
-        download.Options(source="bloodmnist", out=tmp_path, files=("x.npz",))
-    with pytest.raises(ValueError, match="--files x: raabin has nothing to download"):
-        download.Options(source="raabin", out=tmp_path, files=("x",))
-    with pytest.raises(ValueError, match="--source lisc is none of"):
-        download.Options(source="lisc", out=tmp_path)
-
-
-def test_remote_files_default_to_unknown_checksum():
-    file = RemoteFile("a.zip", "https://host/a.zip")
-    assert (file.checksum, file.size, file.is_usual) == (None, "", True)
-
-
-# Command lines
-
-
-@pytest.mark.parametrize("name", ["prepare_wbc", "list_sources", "download"])
-def test_help_documents_every_flag(python, name):
-    text = python(f"experiments/{name}.py", "--help").stdout
-    assert f"python experiments/{name}.py" in text
+def test_help_documents_every_flag(python):
+    text = python("experiments/prepare_wbc.py", "--help").stdout
+    assert "python experiments/prepare_wbc.py" in text
 
 
 def test_sources_and_draws_are_taken_from_the_command_line(python, pbc_root, tmp_path):

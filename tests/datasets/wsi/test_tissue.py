@@ -5,24 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
-from skimage.filters import threshold_otsu
 
 from datasets.wsi.slide import Slide
-from datasets.wsi.tissue import TissueMask, find_otsu_threshold, find_tissue, segment_tissue
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_threshold_is_that_of_an_independent_otsu(seed: int):
-    rng = np.random.default_rng(seed)
-    low, high = rng.normal(20, 8, 3000), rng.normal(rng.uniform(60, 160), 15, 1000)
-    values = np.clip(np.concatenate([low, high]), 0, 255).astype(np.uint8)
-    assert find_otsu_threshold(values) == threshold_otsu(values)
-
-
-def test_threshold_of_nothing_is_zero():
-    assert find_otsu_threshold(np.array([], dtype=np.uint8)) == 0
+from datasets.wsi.tissue import TissueMask, find_tissue, segment_tissue
 
 
 def test_mask_is_the_drawn_ellipse(slide_path: Path):
