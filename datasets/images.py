@@ -34,6 +34,9 @@ _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError,
 )  # fmt: skip
 
+ImageSize = int | tuple[int, int]
+"""Side of a square, or (height, width), in pixels."""
+
 log = logging.getLogger(__name__)
 
 
@@ -121,22 +124,23 @@ def read_sample(sample: Sample) -> Image.Image:
     return Image.fromarray(np.asarray(image) * inside[:, :, None])
 
 
-def to_tensor(image: Image.Image, size: int) -> Tensor:
-    """Return the image resized (bilinear, antialiased) to uint8 (3, `size`, `size`)."""
-    resized = image.resize((size, size), Image.Resampling.BILINEAR)
+def to_tensor(image: Image.Image, size: ImageSize) -> Tensor:
+    """Return the image resized (bilinear, antialiased) to uint8 (3, H, W) of `size`."""
+    height, width = (size, size) if isinstance(size, int) else size
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
 
 
 class ImageDataset(Dataset[dict[str, Any]]):
-    """Samples as tensors: ``image`` uint8 (3, S, S), ``label`` and ``index`` int, ``features``.
+    """Samples as tensors: ``image`` uint8 (3, H, W), ``label`` and ``index`` int, ``features``.
 
-    Where a prepared folder has a pack of side S, images come from it; they have the same pixels.
+    Where a prepared folder has a pack of this side, images come from it; they have the same pixels.
 
     Args:
         samples: What to read, in the order of the indices.
         classes: Class names in the order of the label indices; without classes, and for a
                 sample without label, the label is -1.
-        image_size: Side S in pixels.
+        image_size: Of the images given.
         features: Stored features to give with each image, by encoder name.
     """
 
@@ -144,7 +148,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
         self,
         samples: Sequence[Sample],
         classes: Sequence[str],
-        image_size: int,
+        image_size: ImageSize,
         features: dict[str, FeatureLookup] | None = None,
     ) -> None:
         self.samples = list(samples)
@@ -175,8 +179,13 @@ class ImageDataset(Dataset[dict[str, Any]]):
         return to_tensor(read_sample(sample), self.image_size)
 
 
-def _open_packs(samples: Iterable[Sample], image_size: int) -> dict[Path | None, ImagePack]:
-    """Return the pack of each folder that has one of this size."""
+def _open_packs(samples: Iterable[Sample], image_size: ImageSize) -> dict[Path | None, ImagePack]:
+    """Return the pack of each folder that has one of this size; packed images are square."""
+    if not isinstance(image_size, int):
+        height, width = image_size
+        if height != width:
+            return {}
+        image_size = height
     folders = {sample.pack_dir for sample in samples if sample.pack_dir is not None}
     return {
         folder: ImagePack(path, image_size)

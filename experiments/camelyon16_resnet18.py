@@ -36,6 +36,7 @@ from models.backbones import PRETRAINED, RANDOM, Backbone, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
 from models.errors import WeightsError
 from models.frozen import hash_state
+from models.registry import CamelyonSpec, describe_model
 from trainers.device import launch_fabric, seed_all
 
 EXPERIMENT = "camelyon16_resnet18"
@@ -74,10 +75,14 @@ def main(options: Options) -> Path:
     tiles = limit_training(tiles, options.max_train_images)
     tiles.require_all_classes()
     epochs = SYNTHETIC_EPOCHS if tiles.is_synthetic else EPOCHS
-    config = options.trainer_config(epochs, augment=True)
+    config = options.trainer_config(epochs, augment="flips-15")
     seed_all(options.seed)
     backbone = _build_backbone(options, tiles.is_synthetic)
-    facts = {"backbone": backbone.name, "backbone_sha256": hash_state(backbone.trunk)}
+    facts = {
+        "backbone": backbone.name,
+        "backbone_sha256": hash_state(backbone.trunk),
+        "model": describe_model(CamelyonSpec(backbone.name)),
+    }
     folder = Path(EXPERIMENT, f"seed-{options.seed}")
     with open_run(fabric, options, folder, tiles, config, facts) as run:
         if not run.is_finished:
@@ -85,7 +90,6 @@ def main(options: Options) -> Path:
                 run,
                 CamelyonClassifier(backbone),
                 tiles,
-                CamelyonClassifier.input_size,
                 config,
                 facts={"experiment": EXPERIMENT, "seed": options.seed, **facts},
                 title="tumor classifier",

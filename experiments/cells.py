@@ -14,7 +14,7 @@ from experiments.options import RunOptions
 from experiments.reporting.load_runs import FinishedRun
 from experiments.training import fit_and_test_classifier, open_run, show_classifier_result
 from models.fusion import Combine, FusionModel
-from models.wbc_cnn import WbcCnn
+from models.registry import FusionSpec, describe_model
 from trainers.device import launch_fabric, seed_all
 from trainers.encoders import TrainedEncoder
 from trainers.errors import RunError
@@ -67,6 +67,7 @@ def train_cells(
     facts = {
         "label_percent": options.split,
         "combine": combine if encoders else None,
+        "model": describe_model(FusionSpec(tuple(e.spec for e in encoders), combine)),
         "encoders": {trained.encoder.name: trained.describe() for trained in encoders},
     }
     folder = Path(experiment, f"split-{options.split}", f"seed-{options.seed}")
@@ -88,7 +89,6 @@ def train_cells(
                 run,
                 FusionModel(frozen, len(cells.classes), combine),
                 cells,
-                WbcCnn.input_size,
                 config,
                 label_percent=options.split,
                 facts={"experiment": experiment, "seed": options.seed, **facts},

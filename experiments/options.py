@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from datasets.synthetic import ensure_synthetic_bundle, is_synthetic_root
+from datasets.transforms import Augment
 from trainers.config import TrainerConfig
 from trainers.device import Device, Precision
 
@@ -83,7 +84,7 @@ class RunOptions:
         """Return the folder of the runs; synthetic ones have their own."""
         return self.runs_root or (Path("runs/synthetic") if self.is_synthetic else Path("runs"))
 
-    def trainer_config(self, default_epochs: int, *, augment: bool = False) -> TrainerConfig:
+    def trainer_config(self, default_epochs: int, *, augment: Augment = "none") -> TrainerConfig:
         """Return the trainer's configuration."""
         return TrainerConfig(
             epochs=self.epochs or default_epochs,

@@ -51,7 +51,7 @@ def main(options: Options) -> Path:
     images = read_prcc(options.find_data_root(), skip_unreadable=options.skip_unreadable)
     images = limit_training(images, options.max_train_images)
     epochs = SYNTHETIC_EPOCHS if images.is_synthetic else EPOCHS
-    config = options.trainer_config(epochs, augment=True)
+    config = options.trainer_config(epochs, augment="flips-15")
     folder = Path(EXPERIMENT, f"seed-{options.seed}")
     facts = {"tile_size": options.tile_size}
     with open_run(fabric, options, folder, images, config, facts) as run:

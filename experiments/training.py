@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,19 +11,20 @@ from typing import Any, TypeVar
 from torch import nn
 
 from datasets.images import FeatureLookup, ImageDataset
-from datasets.samples import SampleSet
+from datasets.samples import Sample, SampleSet
 from datasets.taxonomy import SPLITS, LabelPercent
 from datasets.wsi.training import SlideTileDataset
 from experiments.options import RunOptions
 from experiments.pictures import classifier_pictures, draw_confusion, draw_misread
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.tables import format_result
+from models.registry import input_size_of
 from trainers.checkpoint import read_checkpoint
 from trainers.classifier import ClassifierTrainer
 from trainers.config import TrainerConfig
 from trainers.device import Fabric, precision_of
 from trainers.finish import describe_data, describe_splits, finish_classifier
-from trainers.hooks import default_hooks
+from trainers.hooks import UnfreezingHook, default_hooks
 from trainers.hooks.tensorboard import log_result
 from trainers.run import Run, read_finished
 from trainers.trainer import Trainer
@@ -86,6 +87,7 @@ def open_run(
         "experiment": folder.parts[0],
         "seed": options.seed,
         "data": describe_data(sample_set),
+        "classes": list(sample_set.classes),
         "trainer": trainer,
         "precision": precision_of(fabric),
         "processes": fabric.world_size,
@@ -114,7 +116,6 @@ def fit_and_test_classifier(
     run: Run,
     model: nn.Module,
     sample_set: SampleSet,
-    image_size: int,
     config: TrainerConfig,
     *,
     label_percent: LabelPercent = 100,
@@ -122,6 +123,7 @@ def fit_and_test_classifier(
     title: str,
     features: dict[str, FeatureLookup] | None = None,
     open_images: OpenImages = ImageDataset,
+    other_tests: Mapping[str, Sequence[Sample]] | None = None,
 ) -> None:
     """Train, choose the best epoch on validation, test once, and write everything down.
 
@@ -129,28 +131,34 @@ def fit_and_test_classifier(
         run: Not finished.
         model: To train.
         sample_set: With all splits.
-        image_size: Side of the images in pixels.
         config: Of the trainer.
         label_percent: Which training samples are used.
         facts: Entries for the summary.
         title: Of the progress bar.
         features: Stored features by encoder name.
         open_images: Makes a dataset of samples; by default of their image files.
+        other_tests: Samples of further tests, by name.
     """
-    data = {
-        split: open_images(
-            sample_set.of_split(split, label_percent), sample_set.classes, image_size, features
-        )
-        for split in SPLITS
-    }
+    image_size = input_size_of(model)
+
+    def open_data(samples: Sequence[Sample]) -> ImageDataset | SlideTileDataset:
+        return open_images(samples, sample_set.classes, image_size, features)
+
+    data = {split: open_data(sample_set.of_split(split, label_percent)) for split in SPLITS}
     hooks = default_hooks(run.run_dir, title, classifier_pictures())
+    if config.stages:
+        hooks.insert(0, UnfreezingHook())
     trainer = ClassifierTrainer(run.fabric, model, data["train"], data["val"], config, hooks)
     fit(run, trainer)
     splits = describe_splits(
         {name: part.samples for name, part in data.items()}, data["train"].classes
     )
     summary, outputs = finish_classifier(
-        run, trainer, data["test"], {**facts, "data": describe_data(sample_set), "splits": splits}
+        run,
+        trainer,
+        data["test"],
+        {**facts, "data": describe_data(sample_set), "splits": splits},
+        {name: open_data(samples) for name, samples in (other_tests or {}).items()},
     )
     if run.fabric.is_global_zero:
         scores = ("loss", "accuracy", "balanced_accuracy", "macro_f1")

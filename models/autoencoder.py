@@ -8,6 +8,8 @@ from typing import Final
 
 from torch import Tensor, nn
 
+from models.frozen import FrozenEncoder
+
 
 class Autoencoder(nn.Module):
     """Three convolutions down to a latent map of 1/8 the side, three transposed ones back.
@@ -33,6 +35,10 @@ class Autoencoder(nn.Module):
             nn.ConvTranspose2d(32, 3, kernel_size=2, stride=2),
             nn.Sigmoid(),
         )
+
+    def frozen_encoder(self) -> FrozenEncoder:
+        """Return the encoder, frozen, as ``prcc``."""
+        return FrozenEncoder("prcc", self.encoder, self.input_size, self.latent_shape)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return reconstructions in [0, 1] of `images`, float (B, 3, H, W) in [0, 1], H W by 8."""

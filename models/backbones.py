@@ -16,6 +16,7 @@ import torch
 import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 from models.errors import ModelError, WeightsError
@@ -26,17 +27,31 @@ RANDOM: Final = "random"
 PRETRAINED: Final = "pretrained"
 
 _HEAD_NAMES: Final = ("fc", "classifier", "heads", "head")
-_PROBE_SIZE: Final = 224
 _CONNECT_SECONDS: Final = 10
+
+_Triple = tuple[float, float, float]
+_Input = tuple[tuple[int, int], _Triple, _Triple]
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A trunk that maps normalised images (B, 3, S, S) to features (B, num_features)."""
+    """A trunk that maps normalised images (B, 3, H, W) to features (B, num_features).
+
+    Attributes:
+        name: By which torchvision or timm knows it.
+        trunk: Without its classification layer, in evaluation mode.
+        num_features: That leave the trunk.
+        input_size: (H, W) in pixels of the images that its pretrained weights were made with.
+        mean: By channel, subtracted from images in [0, 1].
+        std: By channel, divided by.
+    """
 
     name: str
     trunk: nn.Module
     num_features: int
+    input_size: tuple[int, int]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
 
 
 def build_backbone(name: str, weights: str = PRETRAINED) -> Backbone:
@@ -60,8 +75,10 @@ def build_backbone(name: str, weights: str = PRETRAINED) -> Backbone:
     if is_torchvision:
         trunk = torchvision.models.get_model(name, weights=None)
         _remove_head(trunk)
+        input_size, mean, std = _torchvision_input(name)
     else:
         trunk = timm.create_model(name, pretrained=False, num_classes=0)
+        input_size, mean, std = _timm_input(trunk)
     if weights == PRETRAINED:
         state = _torchvision_state(name) if is_torchvision else _timm_state(name)
         load_weights(trunk, state, f"the pretrained weights of {name}")
@@ -69,8 +86,8 @@ def build_backbone(name: str, weights: str = PRETRAINED) -> Backbone:
         load_weights(trunk, read_state(Path(weights)), weights)
     trunk.eval()
     with torch.no_grad():
-        features = trunk(torch.zeros(1, 3, _PROBE_SIZE, _PROBE_SIZE))
-    return Backbone(name, trunk, int(features.shape[1]))
+        features = trunk(torch.zeros(1, 3, *input_size))
+    return Backbone(name, trunk, int(features.shape[1]), input_size, mean, std)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -136,11 +153,25 @@ def _remove_head(model: nn.Module) -> None:
     head = getattr(model, name)
     if isinstance(model, torchvision.models.SqueezeNet):
         setattr(model, name, nn.AdaptiveAvgPool2d(1))
+    elif isinstance(model, torchvision.models.VGG):
+        # All three of its dense layers belong to the classification, as elsewhere one does.
+        model.avgpool = nn.AdaptiveAvgPool2d(1)
+        setattr(model, name, nn.Identity())
     elif isinstance(head, nn.Linear):
         setattr(model, name, nn.Identity())
     else:
         last = [key for key, layer in head.named_children() if isinstance(layer, nn.Linear)][-1]
         setattr(head, last, nn.Identity())
+
+
+def _torchvision_input(name: str) -> _Input:
+    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    return (preset.crop_size[0], preset.crop_size[0]), tuple(preset.mean), tuple(preset.std)
+
+
+def _timm_input(trunk: nn.Module) -> _Input:
+    config = resolve_data_config(model=trunk)  # type: ignore[no-untyped-call]
+    return config["input_size"][1:], tuple(config["mean"]), tuple(config["std"])
 
 
 def _torchvision_state(name: str) -> Mapping[str, Tensor]:

@@ -46,6 +46,11 @@ class CamelyonClassifier(nn.Module):
         )
         self.classifier = nn.Linear(self.num_features, num_classes)
 
+    def frozen_encoder(self) -> FrozenEncoder:
+        """Return backbone and neck, frozen, as ``cam16``."""
+        encode = nn.Sequential(self.backbone, self.neck)
+        return FrozenEncoder("cam16", encode, self.input_size, (self.num_features,))
+
     def encode(self, images: Tensor) -> Tensor:
         """Return the five features, float (B, 5) in [0, 1], of `images` as in `forward`."""
         features: Tensor = self.neck(self.backbone(images))

@@ -37,6 +37,8 @@ class FusionModel(nn.Module):
         ModelError: Two encoders share a name, or `combine` is not known.
     """
 
+    input_size: Final = WbcCnn.input_size
+
     def __init__(
         self,
         encoders: Sequence[FrozenEncoder] = (),

@@ -124,7 +124,7 @@ def toy_model() -> ToyModel:
 
 @pytest.fixture
 def toy_config() -> TrainerConfig:
-    return replace(TrainerConfig(epochs=3), batch_size=4, augment=True)
+    return replace(TrainerConfig(epochs=3), batch_size=4, augment="flips-15")
 
 
 def run_python(

@@ -27,13 +27,15 @@ class ClassifierTrainer(Trainer):
         return self.train_data.classes
 
     def compute_loss(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Return the (weighted) cross-entropy in nats and the logits (B, K)."""
+        """Return the (weighted) cross-entropy in nats, plus penalties, and the logits (B, K)."""
         inputs = [batch["image"], batch["features"]] if batch["features"] else [batch["image"]]
         model = self.model if torch.is_grad_enabled() else self.model.module
         with self.fabric.autocast():
             logits = model(*inputs).float()
         loss = functional.cross_entropy(logits, batch["label"], weight=self._class_weights)
-        return loss, logits
+        # What a regularised model adds to its loss; zero in evaluation.
+        penalty = getattr(self.model.module, "penalty", None)
+        return loss if penalty is None else loss + penalty, logits
 
     def metrics_of(self, outputs: Outputs) -> dict[str, float]:
         """Return unweighted loss, accuracy, balanced accuracy, macro F1 and loss by class."""

@@ -12,7 +12,7 @@ from trainers.sampling import EpochBatches
 
 
 class TrainingData(Protocol):
-    """A dataset of dicts with ``image`` uint8 (3, S, S), ``label``, ``index``, ``features``."""
+    """A dataset of dicts with ``image`` uint8 (3, H, W), ``label``, ``index``, ``features``."""
 
     samples: list[Sample]
     labels: list[int]

@@ -31,10 +31,17 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 
-def launch_fabric(device: Device, precision: Precision, seed: int) -> Fabric:
+def launch_fabric(
+    device: Device, precision: Precision, seed: int, *, frozen_parts: bool = False
+) -> Fabric:
     """Return a launched Fabric: one process, or all that torchrun started.
 
-    All random generators are seeded with `seed`.
+    Args:
+        device: Where to compute.
+        precision: Of the arithmetic.
+        seed: Of all random generators.
+        frozen_parts: Parameters will be frozen for a part of the fit, which processes that share
+            their gradients have to know.
     """
     accelerator = _find_accelerator() if device == "auto" else device
     if accelerator == "cpu":
@@ -45,7 +52,9 @@ def launch_fabric(device: Device, precision: Precision, seed: int) -> Fabric:
         accelerator=accelerator,
         devices=local,
         num_nodes=max(1, world // local),
-        strategy="ddp" if world > 1 else "auto",
+        strategy=("ddp_find_unused_parameters_true" if frozen_parts else "ddp")
+        if world > 1
+        else "auto",
         precision=resolve_precision(accelerator, precision),
     )
     fabric.launch()

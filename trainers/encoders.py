@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from models.autoencoder import Autoencoder
 from models.backbones import RANDOM, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
 from models.frozen import FrozenEncoder, hash_state
-from trainers.checkpoint import load_model_state, read_checkpoint
+from models.registry import EncoderSpec
 from trainers.errors import RunError
-from trainers.run import BEST_CHECKPOINT, read_finished
+from trainers.restore import load_best
+from trainers.run import read_finished
 
 
 @dataclass(frozen=True)
@@ -22,12 +21,14 @@ class TrainedEncoder:
     """A frozen encoder and where it comes from.
 
     Attributes:
+        spec: What builds the encoder again.
         encoder: The encoder.
         data: Name of the data that it learnt from.
         is_synthetic: Whether those are synthetic.
         git_commit: Of the code that trained it.
     """
 
+    spec: EncoderSpec
     encoder: FrozenEncoder
     data: str
     is_synthetic: bool
@@ -50,9 +51,8 @@ def encoder_from_prcc_run(run_dir: Path) -> TrainedEncoder:
     """
     _, summary = _read_run(run_dir, "prcc_autoencoder")
     model = Autoencoder()
-    _load_best(model, run_dir)
-    encoder = FrozenEncoder("prcc", model.encoder, model.input_size, model.latent_shape)
-    return _with_origin(encoder, summary)
+    load_best(model, run_dir)
+    return _with_origin(EncoderSpec("autoencoder"), model.frozen_encoder(), summary)
 
 
 def encoder_from_cam16_run(run_dir: Path) -> TrainedEncoder:
@@ -62,11 +62,10 @@ def encoder_from_cam16_run(run_dir: Path) -> TrainedEncoder:
         RunError: The run is not finished, is another experiment's, or its checkpoint is broken.
     """
     config, summary = _read_run(run_dir, "camelyon16_resnet18")
-    model = CamelyonClassifier(build_backbone(config["backbone"], RANDOM))
-    _load_best(model, run_dir)
-    encode = nn.Sequential(model.backbone, model.neck)
-    encoder = FrozenEncoder("cam16", encode, model.input_size, (model.num_features,))
-    return _with_origin(encoder, summary)
+    spec = EncoderSpec("camelyon", config["backbone"])
+    model = CamelyonClassifier(build_backbone(spec.backbone, RANDOM))
+    load_best(model, run_dir)
+    return _with_origin(spec, model.frozen_encoder(), summary)
 
 
 def _read_run(run_dir: Path, experiment: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -76,11 +75,8 @@ def _read_run(run_dir: Path, experiment: str) -> tuple[dict[str, Any], dict[str,
     return config, summary
 
 
-def _load_best(model: nn.Module, run_dir: Path) -> None:
-    path = run_dir / BEST_CHECKPOINT
-    load_model_state(model, read_checkpoint(path).get("model", {}), path)
-
-
-def _with_origin(encoder: FrozenEncoder, summary: dict[str, Any]) -> TrainedEncoder:
+def _with_origin(
+    spec: EncoderSpec, encoder: FrozenEncoder, summary: dict[str, Any]
+) -> TrainedEncoder:
     data = summary["data"]
-    return TrainedEncoder(encoder, data["name"], data["synthetic"], summary["git_commit"])
+    return TrainedEncoder(spec, encoder, data["name"], data["synthetic"], summary["git_commit"])

@@ -1,4 +1,4 @@
-"""The end of a run: the test split, once, with the best model; predictions and summary."""
+"""The end of a run: the test split, once, with the best models; predictions and summary."""
 
 # N samples, K classes
 
@@ -8,6 +8,7 @@ import csv
 import resource
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,30 +23,57 @@ from trainers.classifier import ClassifierTrainer
 from trainers.data import TrainingData
 from trainers.metrics import test_metrics
 from trainers.outputs import Outputs
-from trainers.run import BEST_CHECKPOINT, PREDICTIONS, Run, describe_commit
+from trainers.run import (
+    BEST_CHECKPOINT,
+    PREDICTIONS,
+    VAL_PREDICTIONS,
+    Run,
+    describe_commit,
+    stage_checkpoint,
+)
 from trainers.trainer import Trainer
 
 
 def finish_classifier(
-    run: Run, trainer: ClassifierTrainer, test_data: TrainingData, facts: Mapping[str, Any]
+    run: Run,
+    trainer: ClassifierTrainer,
+    test_data: TrainingData,
+    facts: Mapping[str, Any],
+    other_tests: Mapping[str, TrainingData] | None = None,
 ) -> tuple[dict[str, Any], Outputs]:
-    """Evaluate the best model on the test split; write ``predictions.csv`` and ``summary.json``.
+    """Evaluate the best model on the test split and write what came out.
+
+    That is ``predictions.csv``, ``val_predictions.csv`` (on which thresholds are chosen) and
+    ``summary.json``. The best model of each earlier stage is tested too, and the best model on each
+    of `other_tests`: their metrics stand under ``other_tests`` in the summary, e.g. ``stage-1``,
+    and their predictions in ``predictions-stage-1.csv``.
 
     Args:
         run: The run; not finished yet.
         trainer: After its fit.
         test_data: Test samples.
         facts: Entries of the summary that the caller knows, e.g. experiment and data.
+        other_tests: Further test samples, by name.
 
     Returns:
         The summary, and the logits of the test split.
     """
-    best_epoch = _load_best(run, trainer)
-    outputs = trainer.evaluate(test_data)
-    if run.fabric.is_global_zero:
-        _write_predictions(run, outputs, test_data)
-    test = test_metrics(outputs.values, outputs.labels, trainer.classes)
-    summary = {**facts, "test": test, **_describe_fit(trainer, best_epoch)}
+    others: dict[str, Any] = {}
+    for number in range(1, len(trainer.config.stages)):
+        _load_model(run.run_dir / stage_checkpoint(number), trainer)
+        name = f"stage-{number}"
+        others[name], _ = _test(run, trainer, test_data, _predictions_of(name))
+    best_epoch = _load_model(run.run_dir / BEST_CHECKPOINT, trainer)
+    for name, data in (other_tests or {}).items():
+        others[name], _ = _test(run, trainer, data, _predictions_of(name))
+    _test(run, trainer, trainer.val_data, VAL_PREDICTIONS)
+    test, outputs = _test(run, trainer, test_data, PREDICTIONS)
+    summary = {
+        **facts,
+        "test": test,
+        **({"other_tests": others} if others else {}),
+        **_describe_fit(trainer, best_epoch),
+    }
     run.finish(summary)
     return summary, outputs
 
@@ -54,7 +82,7 @@ def finish_autoencoder(
     run: Run, trainer: AutoencoderTrainer, test_data: TrainingData, facts: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Evaluate the best model on the test images and write ``summary.json``; see above."""
-    best_epoch = _load_best(run, trainer)
+    best_epoch = _load_model(run.run_dir / BEST_CHECKPOINT, trainer)
     test = trainer.metrics_of(trainer.evaluate(test_data))
     summary = {**facts, "test": test, **_describe_fit(trainer, best_epoch)}
     run.finish(summary)
@@ -90,17 +118,29 @@ def describe_splits(
     }
 
 
-def _load_best(run: Run, trainer: Trainer) -> int:
-    path = run.run_dir / BEST_CHECKPOINT
+def _load_model(path: Path, trainer: Trainer) -> int:
+    """Load the model of a checkpoint; return the epoch that it is of."""
     best = read_checkpoint(path)
     load_model_state(trainer.model.module, best["model"], path)
     return int(best["epoch"])
 
 
-def _write_predictions(run: Run, outputs: Outputs, data: TrainingData) -> None:
+def _predictions_of(name: str) -> Path:
+    return PREDICTIONS.with_stem(f"{PREDICTIONS.stem}-{name}")
+
+
+def _test(
+    run: Run, trainer: ClassifierTrainer, data: TrainingData, predictions: Path
+) -> tuple[dict[str, Any], Outputs]:
+    outputs = trainer.evaluate(data)
+    if run.fabric.is_global_zero:
+        _write_predictions(run.run_dir / predictions, outputs, data)
+    return test_metrics(outputs.values, outputs.labels, trainer.classes), outputs
+
+
+def _write_predictions(target: Path, outputs: Outputs, data: TrainingData) -> None:
     probs = outputs.values.double().softmax(dim=1)
     columns = [f"prob_{name}" for name in data.classes]
-    target = run.run_dir / PREDICTIONS
     with write_whole(target) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["sample_id", "group", "label", *columns])

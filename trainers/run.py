@@ -23,6 +23,7 @@ CONFIG: Final = Path("config.json")
 ENVIRONMENT: Final = Path("environment.json")
 METRICS: Final = Path("metrics.csv")
 PREDICTIONS: Final = Path("predictions.csv")
+VAL_PREDICTIONS: Final = Path("val_predictions.csv")
 SUMMARY: Final = Path("summary.json")
 BEST_CHECKPOINT: Final = Path("checkpoints/best.ckpt")
 LAST_CHECKPOINT: Final = Path("checkpoints/last.ckpt")
@@ -154,6 +155,11 @@ class Run:
                 f"{self.run_dir} cannot be resumed with other settings:\n  {listed}\nPass the "
                 "earlier settings, or --overwrite to start again, or another --runs-root."
             )
+
+
+def stage_checkpoint(number: int) -> Path:
+    """Return where the best model of an earlier stage lies, counted from 1."""
+    return BEST_CHECKPOINT.with_name(f"stage-{number}.ckpt")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

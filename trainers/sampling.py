@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -21,7 +20,10 @@ class EpochBatches(Sampler[list[int]]):
         batch_size: A step and process; the last batch may be smaller.
         shuffle: Draw a new order each epoch; otherwise the samples' own.
         seed: Of the order.
-        labels: If given, classes are drawn equally often, with replacement.
+        labels: Of the samples; for the two ways to meet class imbalance.
+        balanced: Draw the classes equally often, with replacement.
+        images_per_class: Draw so many of each class an epoch: every sample of it equally often, and
+            what is left over at random. It goes before `balanced`.
         rank: Of this process.
         world_size: Number of processes.
     """
@@ -33,7 +35,9 @@ class EpochBatches(Sampler[list[int]]):
         *,
         shuffle: bool,
         seed: int = 0,
-        labels: Sequence[int] | None = None,
+        labels: Sequence[int] = (),
+        balanced: bool = False,
+        images_per_class: int | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -45,10 +49,12 @@ class EpochBatches(Sampler[list[int]]):
         self.world_size = world_size
         self.epoch = 0
         self.first_step = 0
-        self._weights: Tensor | None = None
-        if labels is not None:
-            counts = Counter(labels)
-            self._weights = torch.tensor([1 / counts[label] for label in labels])
+        self.labels = torch.as_tensor(labels)
+        self.balanced = balanced
+        self.images_per_class = images_per_class
+        self.num_drawn = num_samples
+        if shuffle and images_per_class:
+            self.num_drawn = images_per_class * len(set(labels))
 
     def set_position(self, epoch: int, first_step: int) -> None:
         """Let the next iteration be that of `epoch`, without its first `first_step` batches."""
@@ -57,7 +63,7 @@ class EpochBatches(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch."""
-        per_process = -(-self.num_samples // self.world_size)
+        per_process = -(-self.num_drawn // self.world_size)
         return -(-per_process // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -71,14 +77,27 @@ class EpochBatches(Sampler[list[int]]):
         if not self.shuffle:
             return list(range(self.num_samples))
         generator = seeded_generator(self.seed, self.epoch)
-        if self._weights is None:
-            drawn = torch.randperm(self.num_samples, generator=generator)
-        else:
+        if self.images_per_class:
+            drawn = self._draw_per_class(self.images_per_class, generator)
+        elif self.balanced:
+            counts = torch.bincount(self.labels)
+            weights = 1 / counts[self.labels]
             drawn = torch.multinomial(
-                self._weights, self.num_samples, replacement=True, generator=generator
+                weights, self.num_samples, replacement=True, generator=generator
             )
+        else:
+            drawn = torch.randperm(self.num_samples, generator=generator)
         order: list[int] = drawn.tolist()
         return order
+
+    def _draw_per_class(self, number: int, generator: torch.Generator) -> Tensor:
+        parts = []
+        for label in sorted(set(self.labels.tolist())):
+            own = torch.nonzero(self.labels == label).flatten()
+            own = own[torch.randperm(len(own), generator=generator)]
+            parts.append(own.repeat(-(-number // len(own)))[:number])
+        drawn = torch.cat(parts)
+        return drawn[torch.randperm(len(drawn), generator=generator)]
 
 
 def seeded_generator(*parts: int) -> torch.Generator:

@@ -15,13 +15,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from datasets.transforms import flip_and_rotate
+from datasets.transforms import augment
+from models.backbone_classifier import split_parameters
 from trainers.checkpoint import load_model_state, load_rng_state, rng_state, save_checkpoint
 from trainers.config import TrainerConfig
 from trainers.data import TrainingData, make_loader
 from trainers.errors import CheckpointError, InterruptedRunError, NonFiniteError
 from trainers.hooks.base import Hook
-from trainers.optim import build_one_cycle, build_optimizer
+from trainers.optim import build_optimizer, build_schedule
 from trainers.outputs import BatchOutputs, Outputs, gather_outputs
 from trainers.sampling import EpochBatches, seeded_generator
 from trainers.stopping import StopRequest
@@ -70,22 +71,22 @@ class Trainer(ABC):
         self.optimizer: Any
         self.model: Any
         self.model, self.optimizer = fabric.setup(
-            model, build_optimizer(model.parameters(), config)
+            model, build_optimizer(split_parameters(model), config)
         )
         self.train_batches = EpochBatches(
             len(train_data),
             config.batch_size,
             shuffle=True,
             seed=config.seed,
-            labels=train_data.labels if config.balanced_sampling else None,
+            labels=train_data.labels,
+            balanced=config.balanced_sampling,
+            images_per_class=config.images_per_class,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
         self.train_loader = make_loader(fabric, train_data, self.train_batches, config.num_workers)
         # After the loaders: only now is the number of steps a process known.
-        self.scheduler = build_one_cycle(
-            self.optimizer, config, max(2, config.epochs * len(self.train_batches))
-        )
+        self.scheduler = build_schedule(self.optimizer, config, len(self.train_batches))
         self.epoch = 0
         self.step_in_epoch = 0
         self.global_step = 0
@@ -104,7 +105,7 @@ class Trainer(ABC):
     def compute_loss(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Return the batch's loss, a scalar, and the values (B, K) that `metrics_of` needs.
 
-        ``batch["image"]`` is float (B, 3, S, S) in [0, 1], augmented if the config says so.
+        ``batch["image"]`` is float (B, 3, H, W) in [0, 1], augmented if the config says so.
         """
 
     @abstractmethod
@@ -122,6 +123,8 @@ class Trainer(ABC):
             try:
                 self._call("before_fit")
                 while self.epoch < self.config.epochs:
+                    # Before the hooks, which may put parts of it back into evaluation mode.
+                    self.model.train()
                     self._call("before_epoch")
                     self._train_epoch()
                     self._validate()
@@ -227,7 +230,6 @@ class Trainer(ABC):
         self.last_checkpoint = path
 
     def _train_epoch(self) -> None:
-        self.model.train()
         self.train_batches.set_position(self.epoch, self.step_in_epoch)
         images_before, seconds_before = self.images_trained, self.train_seconds
         start = time.perf_counter()
@@ -261,12 +263,12 @@ class Trainer(ABC):
         return images.to(torch.float32, memory_format=torch.channels_last) / 255
 
     def _augment(self, images: Tensor) -> Tensor:
-        if not self.config.augment:
+        if self.config.augment == "none":
             return images
         generator = seeded_generator(
             self.config.seed, self.epoch, self.step_in_epoch, self.fabric.global_rank
         )
-        return flip_and_rotate(images, generator)
+        return augment(images, self.config.augment, generator)
 
     def _require_finite(self, what: str, value: Tensor, batch: dict[str, Any]) -> None:
         if torch.isfinite(value).all():

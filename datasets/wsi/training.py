@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from datasets.errors import DatasetError
-from datasets.images import FeatureLookup, to_tensor
+from datasets.images import FeatureLookup, ImageSize, to_tensor
 from datasets.samples import Sample, SampleSet
 from datasets.taxonomy import SPLITS, TILE_CLASSES
 from datasets.wsi.manifest import TILE_COLUMNS, TILES_INFO_NAME, TILES_NAME
@@ -106,7 +106,7 @@ class SlideTileDataset(Dataset[dict[str, Any]]):
     Args:
         samples: As `read_slide_tiles` returns them, in the order of the indices.
         classes: Class names in the order of the label indices.
-        image_size: Side S in pixels, to which tiles are resized.
+        image_size: To which tiles are resized.
         features: Stored features to give with each tile, by encoder name.
     """
 
@@ -114,7 +114,7 @@ class SlideTileDataset(Dataset[dict[str, Any]]):
         self,
         samples: Sequence[Sample],
         classes: Sequence[str],
-        image_size: int,
+        image_size: ImageSize,
         features: dict[str, FeatureLookup] | None = None,
     ) -> None:
         self.samples = list(samples)

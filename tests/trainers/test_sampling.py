@@ -44,8 +44,37 @@ def test_processes_share_the_epoch_and_take_equally_many_steps(number: int):
 
 def test_balanced_sampling_draws_classes_equally_often():
     labels = [0] * 900 + [1] * 100
-    drawn = Counter(labels[i] for i in flat(EpochBatches(1000, 50, shuffle=True, labels=labels)))
+    drawn = Counter(
+        labels[i] for i in flat(EpochBatches(1000, 50, shuffle=True, labels=labels, balanced=True))
+    )
     assert drawn[1] == pytest.approx(500, abs=70)
+
+
+def test_images_per_class_shows_every_image_of_a_class_equally_often():
+    labels = [0] * 7 + [1] * 3 + [2]
+    batches = EpochBatches(11, 4, shuffle=True, labels=labels, images_per_class=6)
+    counts = Counter(flat(batches))
+    assert len(batches) == 5
+    assert [sum(n for i, n in counts.items() if labels[i] == c) for c in range(3)] == [6, 6, 6]
+    assert [counts[i] for i in (7, 8, 9)] == [2, 2, 2]
+    assert counts[10] == 6
+    assert max(counts[i] for i in range(7)) == 1
+
+
+def test_images_per_class_draws_anew_each_epoch_and_resumes_in_the_middle():
+    labels = [0] * 20 + [1] * 5
+    batches = EpochBatches(25, 4, shuffle=True, labels=labels, images_per_class=10)
+    first = list(batches)
+    batches.set_position(0, 2)
+    assert list(batches) == first[2:]
+    batches.set_position(1, 0)
+    assert list(batches) != first
+
+
+def test_images_per_class_leave_evaluation_alone():
+    batches = EpochBatches(5, 2, shuffle=False, labels=[0, 0, 0, 0, 1], images_per_class=9)
+    assert flat(batches) == [0, 1, 2, 3, 4]
+    assert len(batches) == 3
 
 
 def test_generators_of_different_parts_differ():

@@ -18,7 +18,7 @@ from trainers.classifier import ClassifierTrainer, inverse_frequency_weights
 from trainers.config import TrainerConfig
 from trainers.errors import CheckpointError, InterruptedRunError, NonFiniteError, RunError
 from trainers.hooks import EVENTS, FrozenGuardHook, Hook, default_hooks
-from trainers.optim import build_one_cycle, build_optimizer
+from trainers.optim import build_optimizer, build_schedule
 
 
 class Recorder(Hook):
@@ -104,8 +104,8 @@ def test_default_hooks_stand_in_the_documented_order(tmp_path):
 
 def test_one_cycle_starts_low_peaks_at_max_lr_and_ends_near_zero():
     config = TrainerConfig(epochs=10, max_lr=0.01)
-    optimizer = build_optimizer([nn.Parameter(torch.zeros(1))], config)
-    scheduler = build_one_cycle(optimizer, config, num_steps=100)
+    optimizer = build_optimizer({"head": [nn.Parameter(torch.zeros(1))]}, config)
+    scheduler = build_schedule(optimizer, config, steps_per_epoch=10)
     rates = []
     for _ in range(100):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -331,7 +331,7 @@ def test_evaluation_gives_every_sample_once_in_order(fabric, toy_model, toy_data
 
 
 def test_toy_classes_are_learnt(fabric, toy_model, toy_data, toy_config):
-    config = replace(toy_config, epochs=20, augment=False)
+    config = replace(toy_config, epochs=20, augment="none")
     trainer = make_trainer(fabric, toy_model, toy_data, config)
     trainer.fit()
     assert trainer.metrics["val/accuracy"] == 1.0

@@ -1,4 +1,4 @@
-"""Hooks observe and persist; they never change what is learnt."""
+"""Hooks observe and persist; only `UnfreezingHook` changes what is learnt."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from trainers.hooks.frozen_guard import FrozenGuardHook
 from trainers.hooks.metrics_csv import MetricsCsvHook
 from trainers.hooks.progress import ProgressHook
 from trainers.hooks.tensorboard import Picture, TensorBoardHook
+from trainers.hooks.unfreezing import UnfreezingHook
 from trainers.run import METRICS
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Picture",
     "ProgressHook",
     "TensorBoardHook",
+    "UnfreezingHook",
     "default_hooks",
 ]
 

@@ -1,4 +1,4 @@
-"""The base of all hooks: what observes and persists a fit, but never changes its arithmetic."""
+"""The base of all hooks: what observes and persists a fit, and leaves its arithmetic alone."""
 
 from __future__ import annotations
 

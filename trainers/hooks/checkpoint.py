@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
+from datasets.files import write_whole
 from trainers.checkpoint import save_checkpoint
 from trainers.errors import InterruptedRunError
 from trainers.hooks.base import Hook
-from trainers.run import BEST_CHECKPOINT, LAST_CHECKPOINT
+from trainers.run import BEST_CHECKPOINT, LAST_CHECKPOINT, stage_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 class CheckpointHook(Hook):
     """Writes ``best.ckpt`` (the model of least validation loss) and ``last.ckpt`` each epoch.
 
-    A stop by the user writes ``last.ckpt`` in the middle of the epoch.
+    Where a stage of the fit ends and another begins, the best model of it is kept as
+    ``stage-1.ckpt`` and so on, and the search for the best starts anew. A stop by the user writes
+    ``last.ckpt`` in the middle of the epoch.
 
     Attributes:
         best_epoch: 1 for the first epoch; 0 before it.
@@ -42,6 +46,8 @@ class CheckpointHook(Hook):
                 "val_loss": loss,
             }
             save_checkpoint(trainer.fabric, self.run_dir / BEST_CHECKPOINT, best)
+        if trainer.config.ends_stage(trainer.epoch):
+            self._keep_stage(trainer)
         trainer.save(self.run_dir / LAST_CHECKPOINT)
 
     def on_exception(self, trainer: Trainer, error: BaseException) -> None:
@@ -57,3 +63,12 @@ class CheckpointHook(Hook):
         """Take back the best epoch and its loss."""
         self.best_epoch = int(state["best_epoch"])
         self.best_loss = float(state["best_loss"])
+
+    def _keep_stage(self, trainer: Trainer) -> None:
+        """Copy the best model; a kill before the next line of `after_epoch` repeats the epoch."""
+        number = trainer.config.stage_at(trainer.epoch)
+        if trainer.fabric.is_global_zero:
+            with write_whole(self.run_dir / stage_checkpoint(number)) as temporary:
+                shutil.copyfile(self.run_dir / BEST_CHECKPOINT, temporary)
+        trainer.fabric.barrier()
+        self.best_loss = float("inf")

@@ -1,0 +1,168 @@
+"""Models as data: what ``config.json`` holds of a run's model, so that it can be built again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, cast
+
+from torch import nn
+
+from models.autoencoder import Autoencoder
+from models.backbone_classifier import BackboneClassifier
+from models.backbones import RANDOM, build_backbone
+from models.camelyon_classifier import CamelyonClassifier
+from models.errors import ModelError
+from models.frozen import FrozenEncoder
+from models.fusion import Combine, FusionModel
+from models.gray_cnn import GrayCnn
+from models.heads import Head, build_head
+from models.normalization import Norm, replace_batch_norm
+from models.small_cnn import VARIANTS, SmallCnn
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A `BackboneClassifier`.
+
+    Attributes:
+        backbone: Any torchvision or timm classifier.
+        head: As `build_head`.
+        dropout: Of the head.
+        norm: What stands in the trunk's normalization layers.
+        input_size: (H, W) in pixels; None: the backbone's own.
+        grayscale: Show the trunk luminance only.
+    """
+
+    backbone: str
+    head: Head = "linear"
+    dropout: float = 0.0
+    norm: Norm = "batch"
+    input_size: tuple[int, int] | None = None
+    grayscale: bool = False
+
+    def build(self, num_classes: int, weights: str) -> BackboneClassifier:
+        """Return the model with the trunk's `weights` as `build_backbone` takes them."""
+        backbone = build_backbone(self.backbone, weights)
+        replace_batch_norm(backbone.trunk, self.norm)
+        head = build_head(self.head, backbone.num_features, num_classes, self.dropout)
+        return BackboneClassifier(
+            backbone,
+            head,
+            input_size=self.input_size and (self.input_size[0], self.input_size[1]),
+            grayscale=self.grayscale,
+        )
+
+
+@dataclass(frozen=True)
+class SmallCnnSpec:
+    """A `SmallCnn`; `variant` is one of `VARIANTS`."""
+
+    variant: str
+
+    def build(self, num_classes: int, weights: str) -> SmallCnn:
+        """Return the model; there are no pretrained weights."""
+        if self.variant not in VARIANTS:
+            raise ModelError(f"variant {self.variant!r} is none of {', '.join(VARIANTS)}.")
+        return SmallCnn(VARIANTS[self.variant], num_classes)
+
+
+@dataclass(frozen=True)
+class GrayCnnSpec:
+    """A `GrayCnn`."""
+
+    def build(self, num_classes: int, weights: str) -> GrayCnn:
+        """Return the model; there are no pretrained weights."""
+        return GrayCnn(num_classes)
+
+
+@dataclass(frozen=True)
+class CamelyonSpec:
+    """A `CamelyonClassifier`; `backbone` is its frozen trunk."""
+
+    backbone: str
+
+    def build(self, num_classes: int, weights: str) -> CamelyonClassifier:
+        """Return the model with the backbone's `weights`."""
+        return CamelyonClassifier(build_backbone(self.backbone, weights), num_classes)
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """A frozen encoder: of the autoencoder, or of a tumor classifier on `backbone`."""
+
+    kind: Literal["autoencoder", "camelyon"]
+    backbone: str = ""
+
+    def build(self) -> FrozenEncoder:
+        """Return the encoder with random weights, into which a checkpoint is loaded."""
+        if self.kind == "autoencoder":
+            return Autoencoder().frozen_encoder()
+        return CamelyonClassifier(build_backbone(self.backbone, RANDOM)).frozen_encoder()
+
+
+@dataclass(frozen=True)
+class FusionSpec:
+    """A `FusionModel`; without encoders the cell CNN alone."""
+
+    encoders: Sequence[EncoderSpec] = ()
+    combine: Combine = "sum"
+
+    def build(self, num_classes: int, weights: str) -> FusionModel:
+        """Return the model with random encoders, into which a checkpoint is loaded."""
+        return FusionModel([spec.build() for spec in self.encoders], num_classes, self.combine)
+
+
+ModelSpec = BackboneSpec | SmallCnnSpec | GrayCnnSpec | CamelyonSpec | FusionSpec
+_KINDS: Final[Mapping[str, type[ModelSpec]]] = {
+    "backbone": BackboneSpec,
+    "small_cnn": SmallCnnSpec,
+    "gray_cnn": GrayCnnSpec,
+    "camelyon": CamelyonSpec,
+    "fusion": FusionSpec,
+}
+
+
+def build_model(spec: ModelSpec, num_classes: int, weights: str = RANDOM) -> nn.Module:
+    """Return the model of `spec` for `num_classes` classes.
+
+    Args:
+        spec: Of the model.
+        num_classes: K.
+        weights: Of the trunk: ``pretrained``, ``random`` or a file, see `build_backbone`.
+
+    Raises:
+        ModelError: The model cannot be built.
+        WeightsError: The weights are not to be had.
+    """
+    return spec.build(num_classes, weights)
+
+
+def input_size_of(model: nn.Module) -> int | tuple[int, int]:
+    """Return the side, or (height, width), in pixels of the images that a model takes."""
+    size: int | tuple[int, int] = cast("Any", model).input_size
+    return size
+
+
+def describe_model(spec: ModelSpec) -> dict[str, Any]:
+    """Return `spec` in plain types, for ``config.json``."""
+    kind = next(name for name, cls in _KINDS.items() if isinstance(spec, cls))
+    return {"kind": kind, **asdict(spec)}
+
+
+def parse_model(content: Mapping[str, Any]) -> ModelSpec:
+    """Return the spec that `describe_model` described.
+
+    Raises:
+        ModelError: It is no such description.
+    """
+    fields = dict(content)
+    kind = fields.pop("kind", None)
+    if kind not in _KINDS:
+        raise ModelError(f"Model kind {kind!r} is none of {', '.join(_KINDS)}.")
+    try:
+        if kind == "fusion":
+            fields["encoders"] = tuple(EncoderSpec(**entry) for entry in fields["encoders"])
+        return _KINDS[kind](**fields)
+    except (TypeError, KeyError) as error:
+        raise ModelError(f"The description of the {kind} model is broken: {error}.") from error

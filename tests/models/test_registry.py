@@ -1,0 +1,121 @@
+"""Models described in plain types and built again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from models.backbone_classifier import LUMINANCE, BackboneClassifier
+from models.backbones import build_backbone
+from models.errors import ModelError
+from models.fusion import count_parameters
+from models.heads import TAPERED_WIDTHS, build_head
+from models.registry import (
+    BackboneSpec,
+    CamelyonSpec,
+    EncoderSpec,
+    FusionSpec,
+    GrayCnnSpec,
+    SmallCnnSpec,
+    build_model,
+    describe_model,
+    input_size_of,
+    parse_model,
+)
+
+SPECS = [
+    BackboneSpec("resnet18", norm="group", input_size=(32, 48)),
+    BackboneSpec("resnet10t", head="tapered", dropout=0.3, grayscale=True, input_size=(64, 64)),
+    SmallCnnSpec("final"),
+    GrayCnnSpec(),
+    CamelyonSpec("squeezenet1_1"),
+    FusionSpec(),
+    FusionSpec((EncoderSpec("autoencoder"), EncoderSpec("camelyon", "squeezenet1_1")), "concat"),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: type(spec).__name__)
+def test_a_described_model_is_built_again_with_the_same_weights(spec):
+    first = build_model(spec, 5)
+    again = build_model(parse_model(json.loads(json.dumps(describe_model(spec)))), 5)
+    again.load_state_dict(first.state_dict())
+    size = input_size_of(first)
+    assert input_size_of(again) == size
+    if not isinstance(spec, FusionSpec):
+        images = torch.rand(2, 3, *((size, size) if isinstance(size, int) else size))
+        logits = first.eval()(images)
+        assert logits.shape == (2, 5)
+        assert torch.equal(again.eval()(images), logits)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "kind None is none of backbone"),
+        ({"kind": "os.system"}, "kind 'os.system' is none of"),
+        ({"kind": "backbone"}, "description of the backbone model is broken"),
+        ({"kind": "gray_cnn", "more": 1}, "description of the gray_cnn model is broken"),
+        ({"kind": "fusion"}, "description of the fusion model is broken"),
+    ],
+)
+def test_a_broken_description_is_refused(content, message):
+    with pytest.raises(ModelError, match=message):
+        parse_model(content)
+
+
+def test_unknown_parts_are_refused_with_the_choices():
+    with pytest.raises(ModelError, match="head 'deep' is none of linear, tapered, dense-stack"):
+        build_head("deep", 4, 2)
+    with pytest.raises(ModelError, match="variant 'huge' is none of baseline"):
+        build_model(SmallCnnSpec("huge"), 5)
+
+
+def test_the_xception_has_the_published_number_of_parameters():
+    backbone = build_backbone("legacy_xception", "random")
+    values = [
+        value.numel()
+        for name, value in backbone.trunk.state_dict().items()
+        if "num_batches_tracked" not in name
+    ]
+    assert sum(parameter.numel() for parameter in backbone.trunk.parameters()) == 20_806_952
+    assert sum(values) == 20_861_480
+    assert backbone.mean == backbone.std == (0.5, 0.5, 0.5)
+
+
+def test_the_tapered_head_has_dropout_before_each_layer():
+    head = build_head("tapered", 2048, 4, dropout=0.3)
+    widths = (2048, *TAPERED_WIDTHS, 4)
+    expected = sum(a * b + b for a, b in zip(widths, widths[1:], strict=False))
+    assert count_parameters(head)[0] == expected
+    kinds = [type(layer).__name__ for layer in head]
+    assert kinds == ["Dropout", "Linear", "ReLU"] * 5 + ["Dropout", "Linear"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "mean"),
+    [
+        ("resnet18", (224, 224), 0.485),
+        ("efficientnet_b1", (240, 240), 0.485),
+        ("legacy_xception", (299, 299), 0.5),
+    ],
+)
+def test_a_backbone_brings_its_own_input_size_and_normalisation(name, size, mean):
+    backbone = build_backbone(name, "random")
+    assert backbone.input_size == size
+    assert backbone.mean[0] == mean
+
+
+def test_vgg_ends_with_its_convolutions():
+    backbone = build_backbone("vgg11", "random")
+    assert backbone.num_features == 512
+    assert count_parameters(backbone.trunk)[0] == 9_220_480  # Of torchvision's vgg11().features.
+
+
+def test_a_gray_classifier_sees_luminance_alone():
+    model = build_model(BackboneSpec("resnet10t", grayscale=True, input_size=(32, 32)), 3).eval()
+    assert isinstance(model, BackboneClassifier)
+    color = torch.rand(2, 3, 32, 32)
+    gray = (color * torch.tensor(LUMINANCE).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    assert torch.allclose(model(color), model(gray.expand(-1, 3, -1, -1)), atol=1e-5)

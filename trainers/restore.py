@@ -1,0 +1,81 @@
+"""Models of finished runs, built again from the run folder alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from models.backbone_classifier import BackboneClassifier
+from models.errors import ModelError
+from models.registry import build_model, parse_model
+from trainers.checkpoint import load_model_state, read_checkpoint
+from trainers.errors import RunError
+from trainers.run import BEST_CHECKPOINT, read_finished
+
+
+@dataclass(frozen=True)
+class RestoredClassifier:
+    """A finished classifier run.
+
+    Attributes:
+        run_dir: The run folder.
+        model: With the weights that were tested, in evaluation mode; it has an ``input_size``.
+        classes: Class names in the order of the logits.
+        config: Of ``config.json``.
+        summary: Of ``summary.json``.
+    """
+
+    run_dir: Path
+    model: nn.Module
+    classes: tuple[str, ...]
+    config: dict[str, Any]
+    summary: dict[str, Any]
+
+
+def restore_classifier(run_dir: Path) -> RestoredClassifier:
+    """Return the classifier of a finished run.
+
+    Raises:
+        RunError: The run is not finished, or is none of a classifier.
+        CheckpointError: Its checkpoint is broken or of another model.
+    """
+    config, summary = read_finished(run_dir)
+    classes = tuple(config.get("classes") or ())
+    if not classes or "model" not in config:
+        raise RunError(
+            f"{run_dir} names no model and classes in its config.json: it is no run of a "
+            "classifier, or of an earlier version of this project. Pass another run, or train it "
+            "again with --overwrite."
+        )
+    try:
+        model = build_model(parse_model(config["model"]), len(classes))
+    except ModelError as error:
+        raise RunError(f"The model of {run_dir} cannot be built: {error}") from error
+    load_best(model, run_dir)
+    return RestoredClassifier(run_dir, model.eval(), classes, config, summary)
+
+
+def load_best(model: nn.Module, run_dir: Path) -> None:
+    """Load the weights of a run's best epoch into `model`.
+
+    Raises:
+        CheckpointError: The checkpoint is missing, broken or of another model.
+    """
+    path = run_dir / BEST_CHECKPOINT
+    load_model_state(model, read_checkpoint(path).get("model", {}), path)
+
+
+def load_trunk(model: BackboneClassifier, run_dir: Path) -> None:
+    """Load the trunk of a finished run's classifier into that of `model`.
+
+    Raises:
+        RunError: The run is not finished, or its model has no trunk of this kind.
+        CheckpointError: Its checkpoint is broken.
+    """
+    source = restore_classifier(run_dir)
+    if not isinstance(source.model, BackboneClassifier):
+        raise RunError(f"The model of {run_dir} has no trunk to take over.")
+    load_model_state(model.trunk, source.model.trunk.state_dict(), run_dir / BEST_CHECKPOINT)
