@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -87,7 +88,7 @@ def test_the_xception_has_the_published_number_of_parameters():
 def test_the_tapered_head_has_dropout_before_each_layer():
     head = build_head("tapered", 2048, 4, dropout=0.3)
     widths = (2048, *TAPERED_WIDTHS, 4)
-    expected = sum(a * b + b for a, b in zip(widths, widths[1:], strict=False))
+    expected = sum(a * b + b for a, b in itertools.pairwise(widths))
     assert count_parameters(head)[0] == expected
     kinds = [type(layer).__name__ for layer in head]
     assert kinds == ["Dropout", "Linear", "ReLU"] * 5 + ["Dropout", "Linear"]
