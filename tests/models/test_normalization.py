@@ -261,3 +261,9 @@ def test_held_timm_layer_keeps_its_dropout_in_training():
 
 def test_networks_without_batch_norm_have_nothing_to_hold():
     assert freeze_batch_norm(nn.Linear(3, 2), frozen=True) == 0
+
+
+@pytest.mark.parametrize("make", [nn.BatchNorm2d, BatchNormAct2d])
+@pytest.mark.parametrize("norm", ["group", "frozen-batch"])
+def test_the_constant_added_to_the_variance_is_kept(make: type[nn.BatchNorm2d], norm: str):
+    assert replace_batch_norm(make(4, eps=1e-3), norm).eps == 1e-3

@@ -158,15 +158,15 @@ def test_penalty_is_zero_in_evaluation_and_before_the_first_forward(name: str):
     assert not model.penalty.requires_grad
 
 
-def test_penalty_is_computed_in_32_bit_under_mixed_precision():
+def test_activity_penalty_is_summed_in_32_bit_under_mixed_precision():
     model = seeded_model("l2-activity").train()
-    images = torch.rand(2, 3, 60, 80)
-    model(images)
-    exact = model.penalty.item()
+    seen = []
+    model.head.dropout.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.autocast("cpu", torch.bfloat16):
-        model(images)
-    assert model.penalty.dtype == torch.float32
-    assert model.penalty.item() == pytest.approx(exact, rel=0.05)
+        model(torch.rand(3, 3, 60, 80))
+    assert {outputs.dtype for outputs in seen} == {torch.bfloat16}
+    expected = 0.005 * sum(outputs.double().square().sum().item() for outputs in seen) / 3
+    assert model.penalty.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_unpenalised_variants_have_no_penalty_in_training():
