@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -80,6 +81,44 @@ def estimate(confusions: NDArray[np.int64], metric: Metric) -> Estimate:
     return Estimate(value, low, high, int(confusions[0].sum()), num_groups)
 
 
+def estimate_share(
+    is_hit: NDArray[np.bool_], is_counted: NDArray[np.bool_], groups: NDArray[np.str_]
+) -> Estimate:
+    """Return the share of hits among the counted images, with an interval over groups.
+
+    Where all counted images are hits, or none, every draw is alike and the bootstrap would claim
+    certainty: there the exact interval of Clopper and Pearson (1934) stands, with the groups that
+    hold counted images as the number of trials.
+
+    Args:
+        is_hit: Bool (N,); hits are counted too.
+        is_counted: Bool (N,).
+        groups: Group of each image, (N,).
+    """
+    names, of_image = np.unique(groups.astype(str), return_inverse=True)
+    hits = np.bincount(of_image, weights=is_hit, minlength=len(names))
+    counted = np.bincount(of_image, weights=is_counted, minlength=len(names))
+    num_counted, num_groups = int(counted.sum()), int((counted > 0).sum())
+    if not num_counted:
+        nothing = float("nan")
+        return Estimate(nothing, nothing, nothing, 0, 0)
+    value = float(hits.sum() / num_counted)
+    if value in (0, 1):
+        low, high = proportion_confint(
+            round(value * num_groups), num_groups, 1 - CONFIDENCE, method="beta"
+        )
+        return Estimate(value, float(low), float(high), num_counted, num_groups)
+
+    def score(weights: Floats) -> Floats:
+        with np.errstate(invalid="ignore"):
+            share: Floats = (weights @ hits) / (weights @ counted)
+        return share
+
+    return Estimate(
+        value, *find_interval(bootstrap_groups(score, len(names))), num_counted, num_groups
+    )
+
+
 def score_draws(confusions: NDArray[np.int64], metric: Metric) -> Callable[[Floats], Floats]:
     """Return the function that scores draws of groups for `bootstrap_groups`; see `estimate`."""
     num_seeds, num_groups, *shape = confusions.shape
@@ -92,8 +131,14 @@ def score_draws(confusions: NDArray[np.int64], metric: Metric) -> Callable[[Floa
     return score
 
 
-def bootstrap_groups(score: Callable[[Floats], Floats], num_groups: int) -> Floats:
-    """Return the scores of `NUM_RESAMPLES` draws of groups with replacement, float (B,).
+def bootstrap_groups(
+    score: Callable[[Floats], Floats],
+    num_groups: int,
+    *,
+    num_images: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Floats:
+    """Return the scores of draws of groups with replacement, float (B,).
 
     The draws are the same for every call with as many groups, so scores can be compared draw by
     draw. With a single group there is nothing to draw: (0,).
@@ -101,6 +146,9 @@ def bootstrap_groups(score: Callable[[Floats], Floats], num_groups: int) -> Floa
     Args:
         score: Maps how often each group was drawn, float (B, G), to scores (B,).
         num_groups: G.
+        num_images: Where `score` needs a weight an image: how many; fewer draws are then scored at
+            once.
+        num_resamples: B.
     """
     if num_groups < 2:
         return np.empty(0)
@@ -114,8 +162,8 @@ def bootstrap_groups(score: Callable[[Floats], Floats], num_groups: int) -> Floa
     result = stats.bootstrap(
         (np.arange(num_groups),),
         score_indices,
-        n_resamples=NUM_RESAMPLES,
-        batch=max(1, _MAX_DRAWN_AT_ONCE // num_groups),
+        n_resamples=num_resamples,
+        batch=max(1, _MAX_DRAWN_AT_ONCE // max(num_groups, num_images)),
         vectorized=True,
         method="percentile",
         rng=np.random.default_rng(0),
