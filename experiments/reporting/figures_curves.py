@@ -112,7 +112,7 @@ def draw_binary_roc(results: Sequence[BinaryResult], title: str, *, is_synthetic
         is_synthetic: Whether the images are; it is then stamped on the picture.
     """
     figure = Figure(figsize=(4.6 * len(results), 5.2), dpi=DPI, layout="constrained")
-    figure.suptitle(escape(title), fontsize=10)
+    figure.suptitle(f"{escape(title)}\nAUC with 95 % interval over groups", fontsize=10)
     for axes, result in zip(
         figure.subplots(1, len(results), squeeze=False).flat, results, strict=True
     ):

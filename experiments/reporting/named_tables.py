@@ -31,8 +31,14 @@ class NamedTable:
     to_markdown: Callable[[pd.DataFrame], str]
 
     def select(self, runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-        """Return the runs that the table shows: real ones, synthetic ones failing those."""
+        """Return the runs that the table shows: real ones, synthetic ones failing those.
+
+        Raises:
+            ValueError: The summary of such a run lacks something.
+        """
         chosen = [run for run in runs if run.summary.get("experiment") in self.experiments]
+        for run in chosen:
+            run.require_classifier()
         return [run for run in chosen if not run.is_synthetic] or chosen
 
 

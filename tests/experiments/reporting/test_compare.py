@@ -69,6 +69,14 @@ def test_copies_in_groups_bring_a_warning_about_mcnemar(make_run, capsys):
     )
 
 
+def test_one_group_has_differences_without_interval(make_run, capsys):
+    paths = (make_run("x", groups=["g"] * 60), make_run("y", groups=["g"] * 60, seed=1))
+    [pair] = compare.main(compare.Options(runs=paths))["pairs"].to_dict("records")
+    assert np.isnan(pair["accuracy_low"])
+    assert np.isnan(pair["accuracy_p_holm"])
+    assert "nan" not in capsys.readouterr().out
+
+
 def test_another_test_can_be_compared(make_run):
     tests = {"other_tests": ("stage-1",)}
     paths = (make_run("x", **tests), make_run("y", seed=1, **tests))
@@ -111,6 +119,8 @@ def edit_predictions(path, change) -> None:
         (lambda f: f.assign(sample_id="same"), "holds same more than once"),
         (lambda f: f.drop(columns="group"), "is no table of predictions"),
         (lambda f: f[:0], "found 0 rows"),
+        (lambda f: f.drop(columns="prob_b"), "is no table of predictions of this run"),
+        (lambda f: f.assign(label="d"), "labels that the run does not know: d. It knows a, b, c"),
     ],
 )
 def test_runs_on_other_images_and_damaged_ones_are_refused(make_run, change, message):
@@ -139,6 +149,11 @@ def test_one_run_or_none_is_refused(make_run, tmp_path):
         compare.main(compare.Options(runs=(path, path)))
     with pytest.raises(ValueError, match="No finished classifier run at or below .*nowhere"):
         compare.main(compare.Options(runs=(path, tmp_path / "nowhere")))
+    with pytest.raises(ValueError, match="Nothing to compare"):
+        compare.Options(runs=())
+    (path / "summary.json").write_text('{"seed": 0, "test": []}')
+    with pytest.raises(ValueError, match=r"lacks experiment, .*data.synthetic, test.per_class"):
+        compare.main(compare.Options(runs=(path,)))
     (path / "summary.json").write_text("{")
     with pytest.raises(ValueError, match="summary.json cannot be read"):
         compare.main(compare.Options(runs=(path,)))
