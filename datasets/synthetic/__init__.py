@@ -5,9 +5,9 @@ from datasets.synthetic.bundle import (
     draw_cell_sheet,
     draw_tissue_sheet,
     ensure_synthetic_bundle,
-    is_synthetic_root,
     write_synthetic_bundle,
 )
+from datasets.synthetic.storage import is_synthetic_root
 
 __all__ = [
     "SyntheticSizes",
