@@ -16,7 +16,7 @@ from datasets.wsi.slide import Slide
 MASK_PIXELS_PER_TILE: Final = 16
 """Mask pixels along a tile's side, where the slide is small enough for them."""
 MAX_MASK_PIXELS: Final = 8_000_000
-OVERVIEW_SIDE: Final = 1100
+OVERVIEW_SIDE: Final = 1024
 """Longest side of a slide's picture for people; the mask of a small slide is no coarser."""
 
 _MIN_SATURATION: Final = 0.06
