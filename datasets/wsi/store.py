@@ -111,11 +111,12 @@ def write_tiles(path: Path, facts: SlideFacts, table: TileTable, images: Iterabl
         pixels = file.create_dataset(
             "image", shape=(number, *shape), dtype="uint8", chunks=(1, *shape)
         )
+        descriptor = file.id.get_vfd_handle()
         on_its_way = 0
         for row, image in enumerate(images):
             # A chunk is one tile as it is, so HDF5's own machinery has nothing to add.
             pixels.id.write_direct_chunk((row, 0, 0, 0), image)
-            on_its_way = _begin_writeback(file.id.get_vfd_handle(), on_its_way)
+            on_its_way = _begin_writeback(descriptor, on_its_way)
 
 
 def read_facts(path: Path) -> SlideFacts:
