@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.images import read_image
-from datasets.samples import hash_file
+from datasets.leakage.reading import hash_source, read_pixels
 
 WORKING_SIDE: Final = 320
 """Longer side, in pixels, to which larger images are reduced before keypoints are sought."""
@@ -80,20 +79,28 @@ class ImageFeatures:
         )
 
 
-def describe_image(path: Path) -> ImageFeatures:
-    """Return the features of an image file.
+def describe_image(path: Path, *, exact: bool = False) -> ImageFeatures:
+    """Return the features of an image.
+
+    Args:
+        path: Image file, or tile as `reading.place_tile` names it.
+        exact: Hashes only, without keypoints and picture.
 
     Raises:
-        UnreadableImageError: The file does not decode.
+        UnreadableImageError: It does not decode.
     """
-    pixels = np.asarray(read_image(path))
+    pixels = np.asarray(read_pixels(path))
     digest = hashlib.sha256(str(pixels.shape).encode())
     digest.update(pixels.tobytes())
+    if exact:
+        nothing = np.zeros((0, 0), np.uint8)
+        points, descriptors = nothing.reshape(0, 2).astype(np.float32), nothing.reshape(0, 128)
+        return ImageFeatures(hash_source(path), digest.hexdigest(), points, descriptors, nothing)
     gray = _to_working_size(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8))
     fill = _find_fill(gray)
     points, descriptors = _find_keypoints(gray, fill)
     return ImageFeatures(
-        hash_file(path), digest.hexdigest(), points, descriptors, _shrink(gray, fill)
+        hash_source(path), digest.hexdigest(), points, descriptors, _shrink(gray, fill)
     )
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from datasets.files import write_whole
-from datasets.images import read_image
 from datasets.leakage import Clusters, Level
 from datasets.leakage.audit import AuditedImage, Leak, count_independent, find_mixed_labels
+from datasets.leakage.reading import read_pixels
 from experiments.reporting.figures import draw_captioned_images
 
 _WIDTH: Final = 80
@@ -114,7 +114,7 @@ def draw_clusters(path: Path, images: Sequence[AuditedImage], leaks: Sequence[Le
     for name in shown:
         chosen = _spread(members[name], _COLUMNS)
         for image in chosen:
-            picture = read_image(image.path)
+            picture = read_pixels(image.path)
             picture.thumbnail(_THUMBNAIL)
             pictures.append(np.asarray(picture))
             size = f"{len(members[name])} images"
