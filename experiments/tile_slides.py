@@ -27,6 +27,7 @@ from datasets.wsi.manifest import write_tile_manifest
 from datasets.wsi.run import cut_slides
 from datasets.wsi.tiling import OVERVIEW_FOLDER, TilingOptions
 from experiments.cli import run_script
+from experiments.split_fractions import split_fractions
 
 log = logging.getLogger(__name__)
 _FAILED, _INTERRUPTED = 1, 130
@@ -102,13 +103,7 @@ class Options:
                 "--normal-to must be 0 or more and below --tumor-from, which must be at most 1, "
                 f"not {self.normal_to} and {self.tumor_from}."
             )
-        if min(self.val_fraction, self.test_fraction) <= 0 or (
-            self.val_fraction + self.test_fraction >= 1
-        ):
-            raise ValueError(
-                "--val-fraction and --test-fraction must be above 0 and leave something for "
-                f"training, not {self.val_fraction} and {self.test_fraction}."
-            )
+        split_fractions(self.val_fraction, self.test_fraction)
         for flag, number in (("--workers", self.workers), ("--max-tiles", self.max_tiles)):
             if number is not None and number < 1:
                 raise ValueError(f"{flag} must be 1 or more, not {number}.")
@@ -150,11 +145,7 @@ def main(options: Options) -> Path:
         sys.exit(_INTERRUPTED)
     path = write_tile_manifest(
         options.out,
-        {
-            "train": 1 - options.val_fraction - options.test_fraction,
-            "val": options.val_fraction,
-            "test": options.test_fraction,
-        },
+        split_fractions(options.val_fraction, options.test_fraction),
         options.seed,
         {
             "name": options.out.resolve().name,
