@@ -27,6 +27,11 @@ GRAY_SCALE: Final = 0.5
 FILL: Final = 0
 """Gray value that marks pixels without content in the kept picture."""
 
+_WHITE_PERCENT: Final = 95
+_DARK: Final = 130
+_USUAL_WHITE: Final = 200
+_MAX_GAIN: Final = 4.0
+_BRIGHTENING_BLUR: Final = 0.6
 _MAX_KEYPOINTS: Final = 200
 _DESCRIPTOR_SCALE: Final = 512.0
 _FLAT_RANGE: Final = 4
@@ -97,6 +102,7 @@ def describe_image(path: Path, *, exact: bool = False) -> ImageFeatures:
         points, descriptors = nothing.reshape(0, 2).astype(np.float32), nothing.reshape(0, 128)
         return ImageFeatures(hash_source(path), digest.hexdigest(), points, descriptors, nothing)
     gray = _to_working_size(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8))
+    gray = _brighten(gray)
     fill = _find_fill(gray)
     points, descriptors = _find_keypoints(gray, fill)
     return ImageFeatures(
@@ -125,6 +131,17 @@ def _to_working_size(gray: Pixels) -> Pixels:
     height, width = (max(16, round(length * target / side / 2) * 2) for length in gray.shape)
     method = cv2.INTER_AREA if side > target else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(gray, (width, height), interpolation=method), dtype=np.uint8)
+
+
+def _brighten(gray: Pixels) -> Pixels:
+    """Return a dark picture as bright as others, since thresholds of contrast are absolute."""
+    white = max(float(np.percentile(gray, _WHITE_PERCENT)), 1.0)
+    if white >= _DARK:
+        return gray
+    # The blur keeps the gain from making texture of what rounding and compression left.
+    smooth = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), _BRIGHTENING_BLUR)
+    gain = min(_USUAL_WHITE / white, _MAX_GAIN)
+    return np.clip(np.round(np.asarray(smooth) * gain), 0, 255).astype(np.uint8)
 
 
 def _find_fill(gray: Pixels) -> NDArray[np.bool_]:
