@@ -14,7 +14,7 @@ from models.errors import ModelError
 from models.frozen import FrozenEncoder
 from models.wbc_cnn import WbcCnn
 
-Combine = Literal["sum", "concat"]
+Combine = Literal["sum", "concat", "gated"]
 LATENT_CHANNELS: Final = (256, 128, 64, 32)
 _SMALLEST_MAP: Final = 4
 
@@ -25,13 +25,15 @@ class FusionModel(nn.Module):
     Each encoder votes with K values: a feature map goes through a `LatentHead`, a vector of K
     features votes as it is (the source system's five Camelyon16 features), any other vector
     through one linear layer. With ``sum`` the votes and the CNN's logits are added, with
-    ``concat`` joined, and a linear layer gives the logits. Without encoders this is the base
-    model: the CNN alone, no combination.
+    ``concat`` joined, with ``gated`` added with weights that depend on the image (a softmax over a
+    linear layer of all votes), and a linear layer gives the logits. Without encoders this is the
+    base model: the CNN alone, no combination.
 
     Args:
         encoders: Frozen encoders; may be empty. They are moved and saved with the model.
         num_classes: K.
         combine: How votes are combined.
+        cnn_channels: Of the `WbcCnn`.
 
     Raises:
         ModelError: Two encoders share a name, or `combine` is not known.
@@ -44,6 +46,7 @@ class FusionModel(nn.Module):
         encoders: Sequence[FrozenEncoder] = (),
         num_classes: int = 5,
         combine: Combine = "sum",
+        cnn_channels: int = 64,
     ) -> None:
         super().__init__()
         if combine not in get_args(Combine):
@@ -52,13 +55,15 @@ class FusionModel(nn.Module):
         if len(set(names)) < len(names):
             raise ModelError(f"Encoders must have different names, not {', '.join(names)}.")
         self.combine = combine
-        self.wbc_cnn = WbcCnn(num_classes)
+        self.wbc_cnn = WbcCnn(num_classes, cnn_channels)
         self.encoders = nn.ModuleDict({encoder.name: encoder for encoder in encoders})
         self.vote_heads = nn.ModuleDict(
             {encoder.name: _make_vote_head(encoder, num_classes) for encoder in encoders}
         )
-        votes = 1 if combine == "sum" else 1 + len(encoders)
-        self.combination = nn.Linear(votes * num_classes, num_classes) if encoders else None
+        num_votes = 1 + len(encoders)
+        self.gate = nn.Linear(num_votes * num_classes, num_votes) if combine == "gated" else None
+        joined = num_votes * num_classes if combine == "concat" else num_classes
+        self.combination = nn.Linear(joined, num_classes) if encoders else None
 
     def forward(self, images: Tensor, features: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return logits, float (B, K).
@@ -73,9 +78,18 @@ class FusionModel(nn.Module):
         votes = [logits]
         for name, head in self.vote_heads.items():
             votes.append(head((features or {})[name].to(images.dtype)))
-        joined = torch.cat(votes, dim=1) if self.combine == "concat" else torch.stack(votes).sum(0)
-        combined: Tensor = self.combination(joined)
+        combined: Tensor = self.combination(self._join(votes))
         return combined
+
+    def _join(self, votes: list[Tensor]) -> Tensor:
+        """Return the votes, each (B, K), as one (B, K), or with ``concat`` (B, votes x K)."""
+        joined = torch.cat(votes, dim=1)
+        if self.combine == "concat":
+            return joined
+        if self.gate is None:
+            return torch.stack(votes).sum(0)
+        weights = self.gate(joined).softmax(dim=1)
+        return torch.einsum("bv,vbk->bk", weights, torch.stack(votes))
 
 
 class LatentHead(nn.Module):

@@ -12,6 +12,7 @@ from models.autoencoder import Autoencoder
 from models.backbone_classifier import BackboneClassifier
 from models.backbones import RANDOM, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
+from models.depths import map_encoder, pooled_encoder
 from models.errors import ModelError
 from models.frozen import FrozenEncoder
 from models.fusion import Combine, FusionModel
@@ -89,28 +90,65 @@ class CamelyonSpec:
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """A frozen encoder: of the autoencoder, or of a tumor classifier on `backbone`."""
+    """A frozen encoder.
 
-    kind: Literal["autoencoder", "camelyon"]
+    Attributes:
+        kind: autoencoder: its encoder. camelyon: a tumor classifier's five features. map: a map
+            inside a backbone. pooled: several maps of it, pooled.
+        backbone: Of all kinds but the first.
+        nodes: Layers of the backbone, for the last two; see `depths`.
+        input_size: Side of the images in pixels, for the last two.
+    """
+
+    kind: Literal["autoencoder", "camelyon", "map", "pooled"]
     backbone: str = ""
+    nodes: Sequence[str] = ()
+    input_size: int = 0
 
-    def build(self) -> FrozenEncoder:
-        """Return the encoder with random weights, into which a checkpoint is loaded."""
+    def build(self, weights: str = RANDOM) -> FrozenEncoder:
+        """Return the encoder; `weights` are those of the backbone.
+
+        Raises:
+            ModelError: There is no such encoder.
+            WeightsError: The weights are not to be had.
+        """
         if self.kind == "autoencoder":
             return Autoencoder().frozen_encoder()
-        return CamelyonClassifier(build_backbone(self.backbone, RANDOM)).frozen_encoder()
+        backbone = build_backbone(self.backbone, weights)
+        if self.kind == "camelyon":
+            return CamelyonClassifier(backbone).frozen_encoder()
+        if self.kind == "map":
+            return map_encoder(backbone, self.nodes[0], self.input_size)
+        return pooled_encoder(backbone, self.nodes, self.input_size)
 
 
 @dataclass(frozen=True)
 class FusionSpec:
-    """A `FusionModel`; without encoders the cell CNN alone."""
+    """A `FusionModel`; without encoders the cell CNN alone.
+
+    Attributes:
+        encoders: Frozen.
+        combine: How votes are combined.
+        cnn_channels: Of the cell CNN.
+        norm: What stands in its normalization layers and in those of the vote heads.
+    """
 
     encoders: Sequence[EncoderSpec] = ()
     combine: Combine = "sum"
+    cnn_channels: int = 64
+    norm: Norm = "batch"
 
     def build(self, num_classes: int, weights: str) -> FusionModel:
         """Return the model with random encoders, into which a checkpoint is loaded."""
-        return FusionModel([spec.build() for spec in self.encoders], num_classes, self.combine)
+        return self.assemble([spec.build() for spec in self.encoders], num_classes)
+
+    def assemble(self, encoders: Sequence[FrozenEncoder], num_classes: int) -> FusionModel:
+        """Return the model with these encoders, which are those of the specs."""
+        model = FusionModel(encoders, num_classes, self.combine, self.cnn_channels)
+        replace_batch_norm(model.wbc_cnn, self.norm)
+        if self.norm != "batch" and encoders:
+            replace_batch_norm(model.vote_heads, self.norm)
+        return model
 
 
 ModelSpec = BackboneSpec | SmallCnnSpec | GrayCnnSpec | CamelyonSpec | FusionSpec

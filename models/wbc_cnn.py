@@ -13,25 +13,34 @@ class WbcCnn(nn.Module):
     """Classifies a cell; trained from scratch, alone (base) or as a part of the fusion.
 
     Two blocks with pooling and two residual sums at 64x64, two more blocks and sums at 16x16, then
-    a small dense head: 175,533 parameters with five classes.
+    a small dense head: 175,533 parameters with five classes and 64 channels.
+
+    Args:
+        num_classes: K.
+        channels: Of the first maps; later ones have a half, a quarter and an eighth of them.
     """
 
     input_size: Final = 256
 
-    def __init__(self, num_classes: int = 5) -> None:
+    def __init__(self, num_classes: int = 5, channels: int = 64) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_block(3, 64, pool=True), _block(64, 64, pool=True))
-        self.residual1 = _block(64, 64)
-        self.residual2 = _block(64, 64)
-        self.reduce = nn.Sequential(_block(64, 32, pool=True), _block(32, 16, pool=True))
-        self.residual3 = _block(16, 16)
-        self.residual4 = _block(16, 16)
+        half, quarter, eighth = channels // 2, channels // 4, channels // 8
+        self.stem = nn.Sequential(
+            _block(3, channels, pool=True), _block(channels, channels, pool=True)
+        )
+        self.residual1 = _block(channels, channels)
+        self.residual2 = _block(channels, channels)
+        self.reduce = nn.Sequential(
+            _block(channels, half, pool=True), _block(half, quarter, pool=True)
+        )
+        self.residual3 = _block(quarter, quarter)
+        self.residual4 = _block(quarter, quarter)
         self.head = nn.Sequential(
-            nn.Conv2d(16, 8, kernel_size=3, padding=1),
+            nn.Conv2d(quarter, eighth, kernel_size=3, padding=1),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(8 * 8 * 8, 64),
+            nn.Linear(eighth * 8 * 8, 64),
             nn.ReLU(),
             nn.Linear(64, 8),
             nn.ReLU(),
