@@ -172,7 +172,9 @@ def _format_pairs(aligned: AlignedRuns, table: pd.DataFrame) -> str:
             f"{pair:6}{kind:20}{counts:26}{_p(row['mcnemar_p']):>10}{_p(row['mcnemar_p_holm']):>12}"
         )
         for name in METRICS:
-            difference = f"{row[name]:+.3f} [{row[f'{name}_low']:+.3f}, {row[f'{name}_high']:+.3f}]"
+            difference = f"{row[name]:+.3f}"
+            if not pd.isna(row[f"{name}_low"]):
+                difference += f" [{row[f'{name}_low']:+.3f}, {row[f'{name}_high']:+.3f}]"
             lines.append(
                 f"{'':6}{_title(name):20}{difference:26}"
                 f"{_p(row[f'{name}_p']):>10}{_p(row[f'{name}_p_holm']):>12}"

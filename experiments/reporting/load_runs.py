@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ _PREDICTIONS: Final = "predictions.csv"
 _VAL_PREDICTIONS: Final = "val_predictions.csv"
 _IDENTITY: Final = ("sample_id", "group", "label")
 _PROB: Final = "prob_"
+_NEEDED: Final = ("experiment", "seed", "splits", "epochs", "seconds")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,24 @@ class FinishedRun:
         """Names of further tests: other test sets, or the model after an earlier stage."""
         return list(self.summary.get("other_tests", {}))
 
+    def require_classifier(self) -> None:
+        """Refuse a folder whose summary is not that of a classifier.
+
+        Raises:
+            ValueError: Naming what is missing.
+        """
+        missing = [name for name in _NEEDED if name not in self.summary]
+        data, test = self.summary.get("data"), self.summary.get("test")
+        if not isinstance(data, dict) or not {"name", "synthetic"} <= set(data):
+            missing.append("data.name, data.synthetic")
+        if not isinstance(test, dict) or not isinstance(test.get("per_class"), dict):
+            missing.append("test.per_class")
+        if missing:
+            raise ValueError(
+                f"{self.path / _SUMMARY} is not of a finished classifier: it lacks "
+                f"{', '.join(missing)}. Train again with --overwrite, or pass other folders."
+            )
+
     def test_metrics(self, test: str | None = None) -> dict[str, Any]:
         """Return the summary's metrics of the test named, by default the main one.
 
@@ -77,9 +96,9 @@ class FinishedRun:
             ValueError: The file is missing or damaged.
         """
         if test is None:
-            return _read_predictions(self.path / _PREDICTIONS)
+            return _read_predictions(self.path / _PREDICTIONS, self.classes)
         self.test_metrics(test)
-        return _read_predictions(self.path / f"predictions-{test}.csv")
+        return _read_predictions(self.path / f"predictions-{test}.csv", self.classes)
 
     def val_predictions(self) -> pd.DataFrame:
         """Return the same of the validation split.
@@ -93,7 +112,7 @@ class FinishedRun:
                 f"{self.path} has no {_VAL_PREDICTIONS}, and a threshold must not be chosen on the "
                 "test split. The run is older than that file: train it again with --overwrite."
             )
-        return _read_predictions(path)
+        return _read_predictions(path, self.classes)
 
     def metrics(self) -> pd.DataFrame:
         """Return ``metrics.csv``, a row an epoch.
@@ -103,7 +122,9 @@ class FinishedRun:
         """
         frame = _read_csv(self.path / _METRICS)
         if "epoch" not in frame or frame.empty:
-            raise ValueError(f"{self.path / _METRICS} holds no epochs. Train again with --overwrite.")
+            raise ValueError(
+                f"{self.path / _METRICS} holds no epochs. Train again with --overwrite."
+            )
         return frame
 
 
@@ -133,18 +154,28 @@ def find_classifiers(roots: Iterable[Path]) -> list[FinishedRun]:
                 f"No finished classifier run at or below {root}: it needs {_SUMMARY} and "
                 f"{_PREDICTIONS}. Finish it with --resume, or pass another folder."
             )
+        for run in runs:
+            run.require_classifier()
         found |= {run.path.resolve(): run for run in runs}
     return list(found.values())
 
 
-def _read_predictions(path: Path) -> pd.DataFrame:
+def _read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     frame = _read_csv(path, dict.fromkeys(_IDENTITY, str))
     missing = [name for name in _IDENTITY if name not in frame]
     columns = [name for name in frame.columns if name.startswith(_PROB)]
-    if missing or not columns or frame.empty:
+    expected = {f"{_PROB}{name}" for name in classes}
+    if missing or set(columns) != expected or frame.empty:
         raise ValueError(
-            f"{path} is no table of predictions: expected rows with {', '.join(_IDENTITY)} and "
-            f"{_PROB}<class> columns, found {len(frame)} rows with {', '.join(frame.columns)}."
+            f"{path} is no table of predictions of this run: expected rows with "
+            f"{', '.join((*_IDENTITY, *sorted(expected)))}; found {len(frame)} rows with "
+            f"{', '.join(frame.columns)}."
+        )
+    unknown = sorted(set(frame["label"]) - set(classes))
+    if unknown:
+        raise ValueError(
+            f"{path} holds labels that the run does not know: {', '.join(unknown)}. It knows "
+            f"{', '.join(classes)}."
         )
     numbers = frame[columns].apply(pd.to_numeric, errors="coerce")
     if not np.isfinite(numbers.to_numpy(float)).all():
