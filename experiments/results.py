@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 
 from experiments.reporting.binary import format_binary
-from experiments.reporting.class_tables import format_class_table
 from experiments.reporting.figures_folds import draw_fold_rocs
 from experiments.reporting.folds import build_folded_table, evaluate_folds, format_folds
 from experiments.reporting.load_runs import FinishedRun
@@ -19,25 +18,23 @@ from experiments.reporting.run_files import (
     write_picture,
     write_records,
 )
-from experiments.reporting.tables import SYNTHETIC_NOTE
-
-_SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
+from experiments.reporting.tables import format_result
 
 
 def show_cells(run: FinishedRun) -> None:
-    """Show scores with intervals by class, and blast and atypical as binary tests.
+    """Show blast and atypical as binary tests, of a run whose scores are shown already.
 
     Writes ``classes.csv``, ``confusion_matrix.png``, ``binary.json`` and ``roc.png``.
     """
     if not _is_first_process():
         return
-    print(f"\n{format_class_table(write_class_files(run))}\n")
+    write_class_files(run)
     results = write_binary_files(run)
-    print(format_binary(results) if results else _no_binary(run))
+    print(f"\n{format_binary(results) if results else _no_binary(run)}")
 
 
 def show_folded_cells(pooled: FinishedRun, runs: Sequence[FinishedRun]) -> None:
-    """Show and write the same for the pooled run of a cross-validation.
+    """Show and write scores and binary tests of the pooled run of a cross-validation.
 
     Args:
         pooled: Of `folds.pool_folds`.
@@ -45,11 +42,8 @@ def show_folded_cells(pooled: FinishedRun, runs: Sequence[FinishedRun]) -> None:
     """
     if not _is_first_process():
         return
-    test = pooled.summary["test"]
-    scores = ", ".join(f"{name.replace('_', ' ')} {test[name]:.3f}" for name in _SCORES)
-    print(f"\nAll {len(runs)} folds, {sum(map(sum, test['confusion_matrix']))} images: {scores}")
-    print(f"{SYNTHETIC_NOTE}\n" if pooled.is_synthetic else "")
-    print(f"{format_class_table(write_class_files(pooled))}\n")
+    write_class_files(pooled)
+    print(f"\nAll {len(runs)} folds, each image tested once:\n{format_result(pooled)}\n")
     results = [evaluate_folds(runs, task) for task in find_answerable(pooled.classes)]
     if results:
         write_records(pooled, "binary.json", build_folded_table(results))
