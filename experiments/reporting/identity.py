@@ -6,13 +6,13 @@ import ast
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
 
 from experiments.reporting.load_runs import FinishedRun
 
-_SCRIPTS: Final = Path(__file__).resolve().parents[1]
+_ROOT: Final = Path(__file__).resolve().parents[2]
 _MACHINE: Final = frozenset(
     {"runs_root", "cache_root", "device", "precision", "num_workers", "resume", "overwrite"}
 )
@@ -45,7 +45,7 @@ def rebuild_command(run: FinishedRun, *, with_seed: bool = True) -> str:
         with_seed: Without it, the seed is left out.
     """
     experiment = str(run.config.get("experiment") or run.summary["experiment"])
-    defaults = read_defaults(_SCRIPTS / f"{experiment}.py")
+    defaults = read_defaults(_ROOT / "experiments" / f"{experiment}.py")
     words = ["python", f"experiments/{experiment}.py"]
     for name, value in run.config.get("options", {}).items():
         left_out = name in _MACHINE or (name == "seed" and not with_seed)
@@ -56,45 +56,61 @@ def rebuild_command(run: FinishedRun, *, with_seed: bool = True) -> str:
 
 
 def read_defaults(script: Path) -> dict[str, Any]:
-    """Return the literal defaults of the dataclass ``Options`` in `script` and of its bases.
+    """Return the defaults of the dataclass ``Options`` in `script` and of its bases.
 
-    They are read from the source, since importing a training script needs torch. What is no
-    literal is left out; so is a whole class whose file cannot be read.
+    They are read from the source, since importing a training script needs torch. Defaults that are
+    neither literals nor names of constants are left out; so is a class whose file cannot be read.
     """
     return _read_class(script, "Options")
 
 
 def _read_class(path: Path, name: str) -> dict[str, Any]:
-    try:
-        tree = ast.parse(path.read_text())
-    except (OSError, SyntaxError, ValueError):
-        return {}
-    imports = {
-        alias.asname or alias.name: (
-            _SCRIPTS.parent / f"{node.module.replace('.', '/')}.py",
-            alias.name,
-        )
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    }
+    body = _parse(path)
     found: dict[str, Any] = {}
-    for node in tree.body:
+    for node in body:
         if not isinstance(node, ast.ClassDef) or node.name != name:
             continue
         for base in node.bases:
             if isinstance(base, ast.Name):
-                where, original = imports.get(base.id, (path, base.id))
-                found |= _read_class(where, original)
+                found |= _read_class(*_find_origin(path, body, base.id))
         for line in node.body:
             if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
                 # A field declared again hides the default of the base.
                 found.pop(line.target.id, None)
-                try:
-                    found[line.target.id] = ast.literal_eval(line.value or ast.Name(""))
-                except ValueError:
-                    continue
+                found |= _read_value(path, line.target.id, line.value)
     return found
+
+
+def _read_value(path: Path, name: str, value: ast.expr | None) -> dict[str, Any]:
+    """Return `name` with its value; nothing if that is neither a literal nor a constant's name."""
+    if isinstance(value, ast.Name):
+        origin, constant = _find_origin(path, _parse(path), value.id)
+        for node in _parse(origin):
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+            if any(isinstance(target, ast.Name) and target.id == constant for target in targets):
+                value = node.value  # type: ignore[attr-defined]
+    try:
+        return {name: ast.literal_eval(value)} if value is not None else {}
+    except ValueError:
+        return {}
+
+
+def _parse(path: Path) -> list[ast.stmt]:
+    try:
+        return ast.parse(path.read_text()).body
+    except (OSError, SyntaxError, ValueError):
+        return []
+
+
+def _find_origin(path: Path, body: Sequence[ast.stmt], name: str) -> tuple[Path, str]:
+    """Return the file that defines what a module calls `name`, and its name there."""
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _ROOT / f"{node.module.replace('.', '/')}.py", alias.name
+    return path, name
 
 
 def _plain(value: Any) -> Any:

@@ -33,10 +33,17 @@ class NamedTable:
     def select(self, runs: Sequence[FinishedRun]) -> list[FinishedRun]:
         """Return the runs that the table shows: real ones, synthetic ones failing those.
 
+        Single folds of a cross-validation are left out: the run that pools them is shown.
+
         Raises:
             ValueError: The summary of such a run lacks something.
         """
-        chosen = [run for run in runs if run.summary.get("experiment") in self.experiments]
+        chosen = [
+            run
+            for run in runs
+            if run.summary.get("experiment") in self.experiments
+            and run.config.get("options", {}).get("fold") is None
+        ]
         for run in chosen:
             run.require_classifier()
         return [run for run in chosen if not run.is_synthetic] or chosen

@@ -25,6 +25,8 @@ from experiments.reporting.tables import (
 )
 
 _MAIN_TEST: Final = "main"
+_STAND_IN: Final = "(stand-in)"
+"""How the name of a set ends that was laid out as another one."""
 
 
 def build_sibling_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
@@ -86,6 +88,8 @@ def describe_data(run: FinishedRun, system: SourceSystem) -> str:
         return f"{name} (synthetic)"
     splits = run.summary["splits"].values()
     number = sum(sum(split["images"].values()) - split["masked"] for split in splits)
+    if name.endswith(_STAND_IN):
+        return f"{name}, {number:,} images"
     if name not in system.data_names:
         return f"{name}, {number:,} images (stand-in for {system.data})"
     if number < system.num_images:

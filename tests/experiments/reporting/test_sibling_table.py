@@ -15,6 +15,7 @@ from experiments.reporting.load_runs import find_classifiers
 from experiments.reporting.named_tables import NAMED_TABLES
 from experiments.reporting.tables import replace_between_markers, write_table
 
+RESNET = {"model": "resnet", "grayscale": False, "norm": "batch"}
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -66,6 +67,8 @@ def test_defaults_of_a_script_are_left_out_of_the_command():
     assert defaults["batch_size"] == 16
     assert defaults["data_root"] is None
     assert "cache_root" not in defaults, "no literal"
+    tumor = identity.read_defaults(ROOT / "experiments" / "camelyon16_resnet18.py")
+    assert tumor["backbone_weights"] == "pretrained", "a constant of another module"
 
 
 def test_command_of_a_real_script_is_short(make_run):
@@ -84,17 +87,20 @@ def test_defaults_of_an_overriding_class_and_of_a_missing_script(tmp_path):
     script.write_text(
         "from elsewhere import Base\nDEFAULT = 3\nclass Parent:\n    x: int = 1\n    y: int = 2\n"
         "    z: int = 5\nclass Options(Parent, Base):\n    y: int = DEFAULT\n    z: int = 6\n"
-        "    w: int\n"
+        "    w: int\n    v: object = object()\n    x: object = UNKNOWN\n"
     )
-    assert identity.read_defaults(script) == {"x": 1, "z": 6}
+    assert identity.read_defaults(script) == {"y": 3, "z": 6}
     assert identity.read_defaults(tmp_path / "none.py") == {}
 
 
 def test_seeds_share_a_row_and_other_options_do_not(make_run):
+    pooled = {"protocol": "pooled"}
     rows = rows_of(
-        *(make_run(f"d18/seed-{seed}", experiment="raabin_resnet", seed=seed, options={"depth": 18})
+        *(make_run(f"d18/seed-{seed}", experiment="raabin_resnet", seed=seed, config=pooled,
+                  options={**RESNET, "depth": 18})
           for seed in (0, 1)),
-        make_run("d34/seed-0", experiment="raabin_resnet", options={"depth": 34}),
+        make_run("d34/seed-0", experiment="raabin_resnet", config=pooled,
+                 options={**RESNET, "depth": 34}),
     )  # fmt: skip
     assert [(row["seeds"], row["reported"]) for row in rows] == [(2, "0.981"), (1, "-")]
     assert "--seed" not in rows[0]["command"]
@@ -107,6 +113,7 @@ def test_further_tests_and_stages_have_rows_of_their_own(make_run):
             "x/seed-0",
             experiment="bccd_xception",
             config={"protocol": "leaky"},
+            options={"backbone": "legacy_xception"},
             other_tests=("stage-1",),
         )
     )
@@ -123,6 +130,7 @@ def test_further_tests_and_stages_have_rows_of_their_own(make_run):
     [
         ("Raabin-WBC", "Raabin-WBC (180 of 16,633 images)"),
         ("PBC", "PBC, 180 images (stand-in for Raabin-WBC)"),
+        ("PBC in the layout of X (stand-in)", "PBC in the layout of X (stand-in), 180 images"),
     ],
 )
 def test_stand_ins_and_parts_are_named(make_run, name, expected):
@@ -143,11 +151,14 @@ def test_reported_figures_say_what_they_are_of():
         return reported.format_reported(reported.find_reported(experiment, settings))
 
     assert find("small_cnn", variant="reduced") == "0.935 (validation)"
-    assert find("raabin_resnet", protocol="testa-testb", depth=18) == "-"
-    assert find("raabin_resnet", protocol="testa-testb", depth=50, norm="group") == (
-        "0.780 ± 0.054 (TestB)"
+    on_test_b = {**RESNET, "norm": "group", "protocol": "testa-testb", "round": "TestB"}
+    assert find("raabin_resnet", **on_test_b, depth=18) == "-"
+    assert find("raabin_resnet", **on_test_b, depth=50) == "0.780 ± 0.054 (wbc-benchmark)"
+    assert find("aml_resnext", backbone="densenet121") == "-"
+    assert (
+        find("aml_resnext", backbone="resnext50_32x4d")
+        == "auroc blast 0.991 ± 0.002, auroc atypical 0.992 ± 0.001"
     )
-    assert find("aml_resnext") == "auroc blast 0.991 ± 0.002, auroc atypical 0.992 ± 0.001"
     assert find("fused_wbc", split=10) == "0.906"
     assert {score.system for score in reported.REPORTED} == {"A", "B", "C1", "D", "E"}
     assert all(score.source for score in reported.REPORTED)
@@ -212,6 +223,18 @@ def test_report_without_runs_or_markers_says_what_to_do(make_run, tmp_path, mark
     with pytest.raises(ValueError, match="no markers <!-- results:siblings -->"):
         report.main(options)
     assert marked.readme.read_text() == "no markers\n"
+
+
+def test_folds_are_shown_pooled_only(make_run):
+    paths = (
+        *(make_run(f"folds-2/fold-{fold}/seed-0", experiment="aml_resnext", seed=0,
+                   options={"folds": 2, "fold": fold}) for fold in (0, 1)),
+        make_run("folds-2/pooled/seed-0", experiment="aml_resnext",
+                 config={"protocol": "folds-2"}, options={"folds": 2, "fold": None}),
+    )  # fmt: skip
+    chosen = NAMED_TABLES["siblings"].select(find_classifiers(paths))
+    assert [run.config["protocol"] for run in chosen] == ["folds-2"]
+    assert identity.rebuild_command(chosen[0]).endswith("--folds 2")
 
 
 def test_a_run_of_another_job_is_refused(make_run):
