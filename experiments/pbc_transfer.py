@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.protocols import Protocol, open_protocol
 from datasets.published import drop_absent_classes
-from datasets.samples import SampleSet
 from experiments import aml_resnext
 from experiments.classifiers import PublishedOptions, train_classifier
 from experiments.cli import run_script
@@ -110,6 +109,8 @@ class Options(PublishedOptions):
 
 def main(options: Options) -> FinishedRun:
     """Train and test in both phases, or find it finished; return the run."""
+    # First, since drawing the splits of a whole set takes minutes.
+    start = _find_start(options)
     published, absent = drop_absent_classes(options.read("pbc"))
     if absent:
         log.warning("Dropped the classes without an image: %s.", ", ".join(absent))
@@ -120,7 +121,6 @@ def main(options: Options) -> FinishedRun:
         options.cache_root,
         skip_unreadable=options.skip_unreadable,
     )
-    start = _find_start(options, cells)
     run = train_classifier(
         options,
         Path(EXPERIMENT, start.variant, f"seed-{options.seed}"),
@@ -152,24 +152,25 @@ def make_config(options: Options, *, is_synthetic: bool, is_transfer: bool) -> T
     return replace(config, stages=(Stage(epochs, options.lr), tuning))
 
 
-def _find_start(options: Options, cells: SampleSet) -> Start:
-    default = aml_resnext.SYNTHETIC_INPUT_SIZE if cells.is_synthetic else aml_resnext.INPUT_SIZE
+def _find_start(options: Options) -> Start:
+    default = aml_resnext.SYNTHETIC_INPUT_SIZE if options.is_synthetic else aml_resnext.INPUT_SIZE
     size = options.input_size or default
     if options.from_scratch:
         backbone = options.backbone or aml_resnext.Options.backbone
         return start_from_scratch(backbone, options.norm or "batch", size)
     if options.backbone is not None:
         return start_from_library(options.backbone, options.backbone_weights or PRETRAINED, size)
-    return start_from_run(options.from_run or _find_aml_run(options, cells), cells)
+    run_dir = options.from_run or _find_aml_run(options)
+    return start_from_run(run_dir, is_synthetic=options.is_synthetic)
 
 
-def _find_aml_run(options: Options, cells: SampleSet) -> Path:
+def _find_aml_run(options: Options) -> Path:
     """Return the AML run below the runs root; for synthetic cells it is trained if need be."""
     folder = Path(aml_resnext.EXPERIMENT, aml_resnext.PROTOCOL, f"seed-{SOURCE_SEED}")
     run_dir = options.find_runs_root() / folder
     if (run_dir / SUMMARY).is_file():
         return run_dir
-    if not cells.is_synthetic:
+    if not options.is_synthetic:
         raise RunError(
             f"There is no finished run in {run_dir}. Pass --from-run RUN of "
             "experiments/aml_resnext.py, or --from-scratch, or --backbone NAME."

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from datasets.samples import SampleSet
 from models.backbone_classifier import BackboneClassifier
 from models.backbones import RANDOM
 from models.frozen import hash_state
@@ -43,18 +42,18 @@ class Start:
         return not self.variant.startswith("scratch-")
 
 
-def start_from_run(run_dir: Path, cells: SampleSet) -> Start:
+def start_from_run(run_dir: Path, *, is_synthetic: bool) -> Start:
     """Return the start with a finished run's trunk and a new linear head.
 
     Backbone, normalization, color and input size are those of the run.
 
     Args:
         run_dir: Folder of the run.
-        cells: What is to be learnt.
+        is_synthetic: Whether the cells to be learnt are.
 
     Raises:
         RunError: The run is not finished, has no trunk to take over, or learnt from synthetic
-            images while `cells` are real.
+            images while the cells are real.
         CheckpointError: Its checkpoint is missing or broken.
     """
     restored = restore_classifier(run_dir)
@@ -66,10 +65,10 @@ def start_from_run(run_dir: Path, cells: SampleSet) -> Start:
             "experiments/aml_resnext.py."
         )
     data = restored.summary["data"]
-    if data["synthetic"] and not cells.is_synthetic:
+    if data["synthetic"] and not is_synthetic:
         raise RunError(
-            f"The trunk of {run_dir} learnt from {data['name']}, which is synthetic, but "
-            f"{cells.name} are real cells. Pass --from-run of a run on real cells."
+            f"The trunk of {run_dir} learnt from {data['name']}, which is synthetic, but the "
+            "cells of --data-root are real. Pass --from-run of a run on real cells."
         )
     experiment = restored.config["experiment"]
     return Start(

@@ -12,7 +12,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from datasets.samples import SampleSet
 from experiments import aml_resnext, pbc_transfer, training, transfer
 from experiments.pbc_transfer import Options
 from experiments.reporting.load_runs import FinishedRun
@@ -213,7 +212,9 @@ def test_the_result_by_class_is_shown_after_each_phase(shared, transferred, caps
     printed = capsys.readouterr().out
     for phase in ("Phase 1, trunk frozen: accuracy", "Phase 2, tuned without batch norm: accuracy"):
         assert printed.count(phase) == 1
-    header = next(line for line in printed.splitlines() if line.endswith("sensitivity      support"))
+    header = next(
+        line for line in printed.splitlines() if line.endswith("sensitivity      support")
+    )
     assert header.split() == ["class", "accuracy", "precision", "sensitivity", "support"]
 
 
@@ -244,7 +245,8 @@ def test_a_run_resumed_in_the_middle_of_phase_2_equals_an_uninterrupted_one(
     for name in ("metrics.csv", "predictions.csv", "predictions-stage-1.csv"):
         assert (resumed.path / name).read_bytes() == (run.path / name).read_bytes(), name
     ours, theirs = (
-        read_checkpoint(path / "checkpoints/best.ckpt")["model"] for path in (resumed.path, run.path)
+        read_checkpoint(path / "checkpoints/best.ckpt")["model"]
+        for path in (resumed.path, run.path)
     )
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
@@ -297,17 +299,13 @@ def test_flags_that_contradict_each_other_are_refused(changes, message):
         Options(**changes)
 
 
-def make_set(*, is_synthetic: bool) -> SampleSet:
-    return SampleSet("cells", ("a", "b"), (), is_synthetic=is_synthetic)
-
-
 def test_a_trunk_that_learnt_from_synthetic_images_meets_no_real_cells(aml_run, monkeypatch):
     restored = restore_classifier(aml_run)
     restored.summary["data"]["synthetic"] = True
     monkeypatch.setattr(transfer, "restore_classifier", lambda run_dir: restored)
-    with pytest.raises(RunError, match="which is synthetic, but cells are real cells"):
-        transfer.start_from_run(aml_run, make_set(is_synthetic=False))
-    start = transfer.start_from_run(aml_run, make_set(is_synthetic=True))
+    with pytest.raises(RunError, match="which is synthetic, but the cells of --data-root are real"):
+        transfer.start_from_run(aml_run, is_synthetic=False)
+    start = transfer.start_from_run(aml_run, is_synthetic=True)
     assert start.variant == f"from-aml_resnext-{BACKBONE}"
 
 
@@ -316,7 +314,7 @@ def test_a_run_without_a_trunk_is_refused(monkeypatch, tmp_path):
     restored = RestoredClassifier(tmp_path, GrayCnn(2), ("a", "b"), config, {})
     monkeypatch.setattr(transfer, "restore_classifier", lambda run_dir: restored)
     with pytest.raises(RunError, match="its model has no trunk to take over"):
-        transfer.start_from_run(tmp_path, make_set(is_synthetic=True))
+        transfer.start_from_run(tmp_path, is_synthetic=True)
 
 
 def test_without_an_aml_run_real_cells_are_refused(shared, tmp_path):
@@ -333,7 +331,7 @@ def test_without_data_the_aml_run_is_trained_first(tmp_path, monkeypatch, aml_ru
 
     monkeypatch.setattr(aml_resnext, "main", train)
     options = Options(runs_root=tmp_path / "runs", cache_root=tmp_path, device="cpu")
-    found = pbc_transfer._find_aml_run(options, make_set(is_synthetic=True))
+    found = pbc_transfer._find_aml_run(options)
     assert found == aml_run
     assert asked[0].data_root is None
     assert asked[0].resume
