@@ -36,9 +36,9 @@ from models.registry import BackboneSpec
 from trainers.config import TrainerConfig
 
 EXPERIMENT = "aml_resnext"
-EPOCHS, SYNTHETIC_EPOCHS = 20, 5
-IMAGES_PER_CLASS, SYNTHETIC_IMAGES_PER_CLASS = 10_000, 20
-INPUT_SIZE, SYNTHETIC_INPUT_SIZE = 400, 32
+EPOCHS, SYNTHETIC_EPOCHS = 20, 6
+IMAGES_PER_CLASS, SYNTHETIC_IMAGES_PER_CLASS = 10_000, 30
+INPUT_SIZE, SYNTHETIC_INPUT_SIZE = 400, 64
 PROTOCOL = "80-10-10"
 _SHARE = 0.1
 
@@ -49,16 +49,14 @@ log = logging.getLogger(__name__)
 class Options(PublishedOptions):
     """Options of the AML classifier."""
 
-    batch_size: int = 32
-    """Images a step and process."""
     backbone: str = "resnext50_32x4d"
     """Any torchvision or timm classifier; its weights are random."""
     norm: Literal["batch", "group"] = "batch"
     """Normalization inside the backbone."""
     input_size: int | None = None
-    """Side of the images in pixels. Default: 400, as published; 32 for synthetic images."""
+    """Side of the images in pixels. Default: 400, as published; 64 for synthetic images."""
     images_per_class: int | None = None
-    """Images of each class an epoch. Default: 10,000; 20 for synthetic images."""
+    """Images of each class an epoch. Default: 10,000; 30 for synthetic images."""
     folds: int = 0
     """Cross-validate with so many folds instead of one test split of 10 %."""
     fold: int | None = None

@@ -40,8 +40,8 @@ from trainers.errors import RunError
 from trainers.run import SUMMARY
 
 EXPERIMENT = "pbc_transfer"
-EPOCHS, SYNTHETIC_EPOCHS = 10, 2
-IMAGES_PER_CLASS, SYNTHETIC_IMAGES_PER_CLASS = 3_000, 20
+EPOCHS, SYNTHETIC_EPOCHS = 10, 3
+IMAGES_PER_CLASS, SYNTHETIC_IMAGES_PER_CLASS = 3_000, 30
 SOURCE_SEED = 0
 _SHARE = 0.1
 
@@ -53,9 +53,7 @@ class Options(PublishedOptions):
     """Options of the transfer."""
 
     epochs: int | None = None
-    """Of each of the two phases; from scratch twice as many. Default: 10; 2 on synthetic images."""
-    batch_size: int = 32
-    """Images a step and process."""
+    """Of each of the two phases; from scratch twice as many. Default: 10; 3 on synthetic images."""
     lr: float = 0.01
     """Of phase 1; from scratch the peak of the OneCycle schedule."""
     tuning_lr: float = 1e-5
@@ -72,9 +70,9 @@ class Options(PublishedOptions):
     norm: Literal["batch", "group"] | None = None
     """Normalization inside the backbone, from scratch. Default: batch."""
     input_size: int | None = None
-    """Side of the images with --backbone or --from-scratch. Default: 400; 32 if synthetic."""
+    """Side of the images with --backbone or --from-scratch. Default: 400; 64 if synthetic."""
     images_per_class: int | None = None
-    """Images of each class an epoch. Default: 3,000; 20 for synthetic images."""
+    """Images of each class an epoch. Default: 3,000; 30 for synthetic images."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, alone or together.

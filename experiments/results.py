@@ -10,9 +10,9 @@ from experiments.reporting.figures_folds import draw_fold_rocs
 from experiments.reporting.folds import build_folded_table, evaluate_folds, format_folds
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.run_files import (
+    data_of,
     find_answerable,
     format_one_vs_rest,
-    title_of,
     write_binary_files,
     write_class_files,
     write_picture,
@@ -47,7 +47,7 @@ def show_folded_cells(pooled: FinishedRun, runs: Sequence[FinishedRun]) -> None:
     results = [evaluate_folds(runs, task) for task in find_answerable(pooled.classes)]
     if results:
         write_records(pooled, "binary.json", build_folded_table(results))
-        picture = draw_fold_rocs(results, title_of(pooled), is_synthetic=pooled.is_synthetic)
+        picture = draw_fold_rocs(results, data_of(pooled), is_synthetic=pooled.is_synthetic)
         write_picture(pooled, "roc.png", picture)
     print(format_folds(results) if results else _no_binary(pooled))
     print(f"\nWritten to {pooled.path}")

@@ -60,7 +60,7 @@ def write_binary_files(run: FinishedRun) -> list[BinaryResult]:
     results = [evaluate_binary(run, task) for task in find_answerable(run.classes)]
     if results:
         write_records(run, "binary.json", build_binary_table(results))
-        picture = draw_binary_roc(results, title_of(run), is_synthetic=run.is_synthetic)
+        picture = draw_binary_roc(results, data_of(run), is_synthetic=run.is_synthetic)
         write_picture(run, "roc.png", picture)
     return results
 
@@ -89,7 +89,12 @@ def format_one_vs_rest(table: pd.DataFrame) -> str:
 def title_of(run: FinishedRun, test: str | None = None) -> str:
     """Return what a picture of the run's test is called."""
     name = f"{run.summary['experiment']}, seed {run.summary['seed']}: {test or 'test'}"
-    return f"{name}\non {run.summary['data']['name']}{', SYNTHETIC' if run.is_synthetic else ''}"
+    return f"{name}\non {data_of(run)}{', SYNTHETIC' if run.is_synthetic else ''}"
+
+
+def data_of(run: FinishedRun) -> str:
+    """Return what the run calls its data."""
+    return str(run.summary["data"]["name"])
 
 
 def write_picture(run: FinishedRun, name: str, picture: Picture) -> None:
