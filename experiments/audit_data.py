@@ -2,11 +2,13 @@
 
     python experiments/audit_data.py data/wbc --out runs/audit
     python experiments/audit_data.py data/kaggle/images/TRAIN data/kaggle/images/TEST
+    python experiments/audit_data.py data/tiles --exact
 
-Takes manifests or bare folder trees, finds exact duplicates, near-duplicates and augmented siblings
-(flip, rotation, shift, crop, brightness) by pixels alone, and groups them. A group in two splits,
-or on both sides of a nested label subset, is a leak: exit code 1, else 0. With --out it writes
-groups.csv, audit.json and clusters.png. Takes 30 to 45 ms of CPU an image.
+Takes manifests, tiles of slides or bare folder trees, finds exact duplicates, near-duplicates and
+augmented siblings (flip, rotation, shift, crop, brightness) by pixels alone, and groups them. A
+group in two splits, or on both sides of a nested label subset, is a leak: exit code 1, else 0. With
+--out it writes groups.csv, audit.json and clusters.png. Takes 30 to 45 ms of CPU an image, and a
+search that grows with the square of their number; --exact needs neither.
 """
 
 from __future__ import annotations
@@ -34,11 +36,14 @@ class Options:
     """What is audited, and where the findings go."""
 
     sources: tyro.conf.Positional[tuple[Path, ...]]
-    """Manifests (the CSV or its folder) or folders of images; their splits are checked together."""
+    """Manifests (the CSV or its folder), what tile_slides.py wrote (tiles.csv or its folder), or
+    folders of images; their splits are checked together."""
     out: Path | None = None
     """Folder for groups.csv, audit.json and clusters.png."""
     level: Level = "photograph"
     """What a group is: copies of one photograph, or all photographs of the same cells (scene)."""
+    exact: bool = False
+    """Find copies with the very same pixels only: for sets too large for the search."""
     skip_unreadable: bool = False
     """Leave out, count and list images that do not decode; without it they are an error."""
     workers: int = NUM_WORKERS
@@ -80,6 +85,7 @@ def main(options: Options) -> Audit:
         [image.path for image in listed],
         num_workers=options.workers,
         skip_unreadable=options.skip_unreadable,
+        exact=options.exact,
     )
     images = _put_in_groups(listed, clusters, options.level)
     leaks = find_leaks(images)

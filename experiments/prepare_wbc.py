@@ -30,8 +30,10 @@ from datasets.preparing import HashedSet, draw_set, hash_images, pack_images, wr
 from datasets.published import PublishedSet, relabel, select_classes, select_parts
 from datasets.samples import SampleSet, hash_file
 from datasets.sources.wbc_bundle import report_counts
-from datasets.taxonomy import LABEL_PERCENTS, WBC_CLASSES, LabelPercent, Scheme, Split
+from datasets.taxonomy import WBC_CLASSES, Scheme
 from experiments.cli import run_script
+from experiments.reporting.preparation_tables import format_counts
+from experiments.split_fractions import split_fractions
 
 DRAW_STRIDE = 1000
 """Draw K is drawn from the seed plus K times this, so that draws and seeds do not meet."""
@@ -100,12 +102,7 @@ class Options:
         Raises:
             ValueError: Naming the flags.
         """
-        held_out = self.val_fraction + self.test_fraction
-        if min(self.val_fraction, self.test_fraction) <= 0 or held_out >= 1:
-            raise ValueError(
-                "--val-fraction and --test-fraction must be above 0 and leave something for "
-                f"training, not {self.val_fraction} and {self.test_fraction}."
-            )
+        split_fractions(self.val_fraction, self.test_fraction)
         if not self.draw or min(self.draw) < 0 or len(set(self.draw)) != len(self.draw):
             raise ValueError(f"--draw takes different numbers from 0 on, not {self.draw}.")
         if self.image_size and not self.pack:
@@ -182,11 +179,7 @@ def read_published(options: Options) -> PublishedSet:
 
 def draw_cells(hashed: HashedSet, groups: Sequence[str], options: Options, draw: int) -> SampleSet:
     """Return draw number `draw` of the set."""
-    fractions: dict[Split, float] = {
-        "train": 1 - options.val_fraction - options.test_fraction,
-        "val": options.val_fraction,
-        "test": options.test_fraction,
-    }
+    fractions = split_fractions(options.val_fraction, options.test_fraction)
     seed = options.seed + DRAW_STRIDE * draw
     cells = draw_set(hashed, groups, fractions, seed, use_masks=options.masks)
     cells.require_all_classes()
@@ -213,25 +206,6 @@ def _write(options: Options, hashed: HashedSet, cells: SampleSet, draw: int) -> 
     return write_manifest(
         options.find_folder(draw), cells.samples, hashed.published.root, info, subtypes, options.out
     )
-
-
-def format_counts(cells: SampleSet) -> str:
-    """Return number of images by class, of groups, and of what was left out, as text."""
-    columns: list[tuple[Split, LabelPercent]] = [("train", p) for p in LABEL_PERCENTS]
-    columns += [("val", 100), ("test", 100)]
-    heads = [f"{percent} %" if split == "train" else split for split, percent in columns]
-    counts = [cells.count(split, percent) for split, percent in columns]
-    lines = [f"{'class':20}" + "".join(f"{head:>8}" for head in heads)]
-    lines += [
-        f"{name:20}" + "".join(f"{count[name]:8d}" for count in counts) for name in cells.classes
-    ]
-    groups = [cells.count_groups(split, percent) for split, percent in columns]
-    lines.append(f"{'all':20}" + "".join(f"{sum(count.values()):8d}" for count in counts))
-    lines.append(f"{'groups':20}" + "".join(f"{number:8d}" for number in groups))
-    if cells.skipped:
-        lines.append(f"Left out as unreadable: {len(cells.skipped)}")
-    lines += [f"Left out, {reason}: {number}" for reason, number in cells.left_out]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -15,19 +15,19 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.errors import DatasetError
 from datasets.sources.camelyon16_slides import compare_with_published
+from datasets.sources.wbc_bundle import report_counts
 from datasets.wsi.files import find_slides
 from datasets.wsi.manifest import write_tile_manifest
 from datasets.wsi.run import cut_slides
 from datasets.wsi.tiling import OVERVIEW_FOLDER, TilingOptions
 from experiments.cli import run_script
+from experiments.split_fractions import split_fractions
 
 log = logging.getLogger(__name__)
 _FAILED, _INTERRUPTED = 1, 130
@@ -103,13 +103,7 @@ class Options:
                 "--normal-to must be 0 or more and below --tumor-from, which must be at most 1, "
                 f"not {self.normal_to} and {self.tumor_from}."
             )
-        if min(self.val_fraction, self.test_fraction) <= 0 or (
-            self.val_fraction + self.test_fraction >= 1
-        ):
-            raise ValueError(
-                "--val-fraction and --test-fraction must be above 0 and leave something for "
-                f"training, not {self.val_fraction} and {self.test_fraction}."
-            )
+        split_fractions(self.val_fraction, self.test_fraction)
         for flag, number in (("--workers", self.workers), ("--max-tiles", self.max_tiles)):
             if number is not None and number < 1:
                 raise ValueError(f"{flag} must be 1 or more, not {number}.")
@@ -140,7 +134,7 @@ def main(options: Options) -> Path:
     """
     slides = find_slides(options.slides, options.annotations, options.group_pattern)
     if options.check_counts:
-        _require_published_counts([slide.slide_id for slide in slides])
+        report_counts(compare_with_published(slide.slide_id for slide in slides), strict=True)
     tiling = options.tiling
     try:
         failures = cut_slides(
@@ -151,11 +145,7 @@ def main(options: Options) -> Path:
         sys.exit(_INTERRUPTED)
     path = write_tile_manifest(
         options.out,
-        {
-            "train": 1 - options.val_fraction - options.test_fraction,
-            "val": options.val_fraction,
-            "test": options.test_fraction,
-        },
+        split_fractions(options.val_fraction, options.test_fraction),
         options.seed,
         {
             "name": options.out.resolve().name,
@@ -169,15 +159,6 @@ def main(options: Options) -> Path:
         log.error("%d of %d slides failed:\n  %s", len(failures), len(slides), reasons)
         sys.exit(_FAILED)
     return path
-
-
-def _require_published_counts(slide_ids: Sequence[str]) -> None:
-    differences = compare_with_published(slide_ids)
-    if differences:
-        raise DatasetError(
-            "Counts differ from the published ones:\n  " + "\n  ".join(differences) + "\nComplete "
-            "the set, or leave out --check-counts."
-        )
 
 
 if __name__ == "__main__":

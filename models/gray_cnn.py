@@ -10,8 +10,7 @@ from typing import Final
 from torch import Tensor, nn
 from torchvision.transforms.functional import rgb_to_grayscale
 
-# The same for light and dark images: cells are dark on light, and zeros are then a middle gray,
-# which is also what the convolutions pad with.
+# Fixed, not learnt. Zero is then a middle gray, which is also what the convolutions pad with.
 _GRAY_MEAN: Final = 0.5
 _GRAY_STD: Final = 0.25
 
@@ -20,10 +19,10 @@ class GrayCnn(nn.Module):
     """Classifies cells by form and texture alone: colour is what stains and cameras change most.
 
     RGB becomes luminance (0.299 R + 0.587 G + 0.114 B) inside the model. Then four times conv3x3,
-    batch norm, ReLU and max-pool 2, 96 -> 6 pixels, with 16, 32, 64, 96 channels; the mean over
-    the map, and a linear layer. A last map's value sees 46 pixels of 96, about a nucleus; 96 is
-    the size at which granules of a 575-pixel Raabin crop are still seen. 79,381 parameters with
-    five classes, a 141st of ResNet-18's. The mean makes any size of 16 or more possible.
+    batch norm, ReLU and max-pool 2, 96 -> 48 -> 24 -> 12 -> 6 pixels, with 16, 32, 64, 96 channels;
+    the mean over the map, and a linear layer. Each value of the last map sees 46x46 pixels. 79,381
+    parameters with five classes, a 141st of ResNet-18's. Thanks to the mean other sizes of 16 or
+    more pass too, but 96x96 is what it is made for.
 
     Args:
         num_classes: K.
@@ -52,7 +51,7 @@ class GrayCnn(nn.Module):
         self.head = nn.Linear(self.channels[-1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits, float (B, K), of `images`, float (B, 3, H, W) in [0, 1], 96x96 best."""
+        """Return logits, float (B, K), of `images`, float (B, 3, H, W) in [0, 1]."""
         gray = rgb_to_grayscale(images)
         logits: Tensor = self.head(self.trunk((gray - _GRAY_MEAN) / _GRAY_STD))
         return logits

@@ -1,4 +1,4 @@
-"""The ladder of small CNNs for cells at 60x80: one overfits, and each other mends it one way."""
+"""The ladder of small CNNs for cells at 60x80: a baseline, one that overfits, its remedies."""
 
 # B batch, K classes, H W height width, D features
 
@@ -35,9 +35,10 @@ class SmallCnnVariant:
 
 _OVERFIT: Final = SmallCnnVariant((512, 256, 128, 64, 32))
 
-# Where the source leaves a choice open, so that a variant differs in one thing alone: the baseline
-# keeps of each chain its first or last link (conv 32; dense 32 and K); dropout, activity and
-# kernel penalties are tried on the overfitting network; the final one drops 0.2.
+# The source leaves open: the baseline's sizes, here the others' first convolution and last two
+# dense layers; which network dropout and penalties were tried on, here the overfitting one, so
+# that a single thing differs; and the final one's dropout, here 0.2, which there gave the better
+# validation accuracy (89.37 % against 88.97 % with 0.4).
 VARIANTS: Final[dict[str, SmallCnnVariant]] = {
     "baseline": SmallCnnVariant((32,), conv_channels=(32,)),
     "overfit": _OVERFIT,
@@ -57,7 +58,7 @@ class SmallCnn(nn.Module):
     5,120 values. With five classes `overfit` (so too with dropout or penalties) has 2,889,925
     parameters, `reduced` 759,237, `final` 423,237 as in the source, and `baseline`, whose sizes
     the source does not give, 1,159,237. Images are taken as they are, without normalisation.
-    Weights start Glorot-uniform and biases at zero, the defaults of Keras, the source's library.
+    Weights start Glorot-uniform and biases at zero as in Keras, whose terms the source uses.
 
     Args:
         variant: One of `VARIANTS`.

@@ -16,7 +16,7 @@ class AuditedImage:
     """One row of the audit.
 
     Attributes:
-        path: The image file.
+        path: The image file, or the tile as `reading.place_tile` names it.
         source: The manifest or folder that lists it.
         label: Class name, empty without one.
         split: train, val, test, or empty where the source does not say.

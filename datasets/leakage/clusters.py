@@ -74,14 +74,20 @@ def find_groups(
 
 
 def find_clusters(
-    paths: Sequence[Path], *, num_workers: int = NUM_WORKERS, skip_unreadable: bool = False
+    paths: Sequence[Path],
+    *,
+    num_workers: int = NUM_WORKERS,
+    skip_unreadable: bool = False,
+    exact: bool = False,
 ) -> Clusters:
     """Return the groups of the images, and what holds them together.
 
     Args:
-        paths: Image files, in any order.
+        paths: Image files, or tiles as `reading.place_tile` names them, in any order.
         num_workers: Threads.
         skip_unreadable: List files that do not decode instead of raising.
+        exact: Group images with the same pixels only, in a time that grows with their number and
+            not with its square.
 
     Raises:
         UnreadableImageError: A file does not decode and `skip_unreadable` is not set.
@@ -91,20 +97,24 @@ def find_clusters(
     cv2.setNumThreads(1)  # We run images side by side; OpenCV's own threads would only compete.
     try:
         with ThreadPoolExecutor(num_workers) as pool:
-            images = _read_all(files, pool, skip_unreadable=skip_unreadable)
+            images = _read_all(files, pool, skip_unreadable=skip_unreadable, exact=exact)
             pixel_hash_of = {path: image.pixel_hash for path, image in images.items()}
             num_pairs = _count_duplicates(images.values())
             unique = {image.pixel_hash: image for image in images.values()}
             # Ordered by content, so that the result depends on no path.
             ordered = [unique[name] for name in sorted(unique)]
             del images, unique
-            linker = Linker(ordered, pool)
-            linker.run()
+            if exact:
+                photograph_parts = scene_parts = Partition(len(ordered))
+            else:
+                linker = Linker(ordered, pool)
+                linker.run()
+                num_pairs += linker.num_pairs
+                photograph_parts, scene_parts = linker.photographs, linker.scenes
     finally:
         cv2.setNumThreads(num_threads)
-    num_pairs += linker.num_pairs
-    photographs = _name_groups("photo", ordered, linker.photographs)
-    scenes = _name_groups("scene", ordered, linker.scenes)
+    photographs = _name_groups("photo", ordered, photograph_parts)
+    scenes = _name_groups("scene", ordered, scene_parts)
     return Clusters(
         photograph_of={path: photographs[pixels] for path, pixels in pixel_hash_of.items()},
         scene_of={path: scenes[pixels] for path, pixels in pixel_hash_of.items()},
@@ -124,9 +134,9 @@ def _name_groups(
 
 
 def _read_all(
-    files: Sequence[Path], pool: ThreadPoolExecutor, *, skip_unreadable: bool
+    files: Sequence[Path], pool: ThreadPoolExecutor, *, skip_unreadable: bool, exact: bool
 ) -> dict[Path, ImageFeatures]:
-    read = partial(_describe, skip_unreadable=skip_unreadable)
+    read = partial(_describe, skip_unreadable=skip_unreadable, exact=exact)
     images = tqdm(
         pool.map(read, files), total=len(files), desc="reading images", unit="image", disable=None
     )
@@ -149,9 +159,9 @@ def _count_duplicates(images: Iterable[ImageFeatures]) -> Counter[str]:
     return num_pairs
 
 
-def _describe(path: Path, *, skip_unreadable: bool) -> ImageFeatures | None:
+def _describe(path: Path, *, skip_unreadable: bool, exact: bool) -> ImageFeatures | None:
     try:
-        return describe_image(path)
+        return describe_image(path, exact=exact)
     except UnreadableImageError as error:
         if not skip_unreadable:
             raise

@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.images import read_image
-from datasets.samples import hash_file
+from datasets.leakage.reading import hash_source, read_pixels
 
 WORKING_SIDE: Final = 320
 """Longer side, in pixels, to which larger images are reduced before keypoints are sought."""
@@ -28,6 +27,11 @@ GRAY_SCALE: Final = 0.5
 FILL: Final = 0
 """Gray value that marks pixels without content in the kept picture."""
 
+_WHITE_PERCENT: Final = 95
+_DARK: Final = 130
+_USUAL_WHITE: Final = 200
+_MAX_GAIN: Final = 4.0
+_BRIGHTENING_BLUR: Final = 0.6
 _MAX_KEYPOINTS: Final = 200
 _DESCRIPTOR_SCALE: Final = 512.0
 _FLAT_RANGE: Final = 4
@@ -80,20 +84,29 @@ class ImageFeatures:
         )
 
 
-def describe_image(path: Path) -> ImageFeatures:
-    """Return the features of an image file.
+def describe_image(path: Path, *, exact: bool = False) -> ImageFeatures:
+    """Return the features of an image.
+
+    Args:
+        path: Image file, or tile as `reading.place_tile` names it.
+        exact: Hashes only, without keypoints and picture.
 
     Raises:
-        UnreadableImageError: The file does not decode.
+        UnreadableImageError: It does not decode.
     """
-    pixels = np.asarray(read_image(path))
+    pixels = np.asarray(read_pixels(path))
     digest = hashlib.sha256(str(pixels.shape).encode())
     digest.update(pixels.tobytes())
+    if exact:
+        nothing = np.zeros((0, 0), np.uint8)
+        points, descriptors = nothing.reshape(0, 2).astype(np.float32), nothing.reshape(0, 128)
+        return ImageFeatures(hash_source(path), digest.hexdigest(), points, descriptors, nothing)
     gray = _to_working_size(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8))
+    gray = _brighten(gray)
     fill = _find_fill(gray)
     points, descriptors = _find_keypoints(gray, fill)
     return ImageFeatures(
-        hash_file(path), digest.hexdigest(), points, descriptors, _shrink(gray, fill)
+        hash_source(path), digest.hexdigest(), points, descriptors, _shrink(gray, fill)
     )
 
 
@@ -118,6 +131,17 @@ def _to_working_size(gray: Pixels) -> Pixels:
     height, width = (max(16, round(length * target / side / 2) * 2) for length in gray.shape)
     method = cv2.INTER_AREA if side > target else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(gray, (width, height), interpolation=method), dtype=np.uint8)
+
+
+def _brighten(gray: Pixels) -> Pixels:
+    """Return a dark picture as bright as others, since thresholds of contrast are absolute."""
+    white = max(float(np.percentile(gray, _WHITE_PERCENT)), 1.0)
+    if white >= _DARK:
+        return gray
+    # The blur keeps the gain from making texture of what rounding and compression left.
+    smooth = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), _BRIGHTENING_BLUR)
+    gain = min(_USUAL_WHITE / white, _MAX_GAIN)
+    return np.clip(np.round(np.asarray(smooth) * gain), 0, 255).astype(np.uint8)
 
 
 def _find_fill(gray: Pixels) -> NDArray[np.bool_]:

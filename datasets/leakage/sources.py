@@ -1,17 +1,22 @@
-"""What the audit reads: manifests, and bare folder trees."""
+"""What the audit reads: manifests of cells, tiles of slides, and bare folder trees."""
 
 from __future__ import annotations
 
+import csv
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from datasets.errors import DatasetError, UnreadableImageError
 from datasets.images import IMAGE_SUFFIXES, read_image
 from datasets.leakage.audit import AuditedImage
+from datasets.leakage.reading import place_tile
 from datasets.manifest import MANIFEST_NAME, read_manifest
+from datasets.taxonomy import SPLITS
+from datasets.wsi.manifest import TILES_NAME
+from datasets.wsi.store import IGNORED, UNLABELLED
 
 SPLIT_OF_FOLDER: Final = {
     "train": "train", "training": "train",
@@ -20,6 +25,9 @@ SPLIT_OF_FOLDER: Final = {
 }  # fmt: skip
 """Split that a folder's name states, case apart; TestA and TestB as Raabin has them, TEST_SIMPLE
 as the Kaggle set."""
+
+TILE_COLUMNS: Final = ("sample_id", "path", "label", "split", "group")
+"""Of ``tiles.csv``, those that the audit reads."""
 
 MASK_FOLDERS: Final = frozenset({"mask", "masks"})
 
@@ -32,8 +40,9 @@ def read_sources(sources: Iterable[Path]) -> list[AuditedImage]:
     """Return the images of all sources, not yet grouped.
 
     Args:
-        sources: Manifests (the CSV, or its folder) or folders of images. In a bare tree the class
-            is an image's folder and the split the nearest folder named in `SPLIT_OF_FOLDER`.
+        sources: Manifests and ``tiles.csv`` (the CSV, or its folder) or folders of images. In a
+            bare tree the class is an image's folder and the split the nearest folder named in
+            `SPLIT_OF_FOLDER`. Of tiles those that no training reads are left out.
 
     Raises:
         DatasetError: A source is missing or holds no image, or a manifest cannot be used.
@@ -47,15 +56,24 @@ def read_sources(sources: Iterable[Path]) -> list[AuditedImage]:
                 f"{source} is neither a manifest (CSV) nor a folder. Give manifests as "
                 "experiments/prepare_wbc.py writes them, or folders of images."
             )
-        is_manifest = source.is_file() or (source / MANIFEST_NAME).is_file()
-        found = _read_manifest(source) if is_manifest else _read_tree(source)
+        found = _read_source(source)
         if not found:
             raise DatasetError(
                 f"{source} holds no image. Expected files ending in "
-                f"{', '.join(sorted(IMAGE_SUFFIXES))}, or a {MANIFEST_NAME}."
+                f"{', '.join(sorted(IMAGE_SUFFIXES))}, a {MANIFEST_NAME}, or a {TILES_NAME} with "
+                "labelled tiles."
             )
         images += found
     return images
+
+
+def _read_source(source: Path) -> list[AuditedImage]:
+    folder = source.parent if source.is_file() else source
+    if source.name == TILES_NAME or (source.is_dir() and (source / TILES_NAME).is_file()):
+        return _read_tiles(folder / TILES_NAME, source)
+    if source.is_file() or (source / MANIFEST_NAME).is_file():
+        return _read_manifest(source)
+    return _read_tree(source)
 
 
 def _read_manifest(source: Path) -> list[AuditedImage]:
@@ -70,6 +88,43 @@ def _read_manifest(source: Path) -> list[AuditedImage]:
         )
         for sample in read_manifest(source).samples
     ]
+
+
+def _read_tiles(path: Path, source: Path) -> list[AuditedImage]:
+    """Return the labelled tiles; a patient in two splits is for the audit to find."""
+    images: list[AuditedImage] = []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file, restval="")
+            missing = [name for name in TILE_COLUMNS if name not in (rows.fieldnames or ())]
+            if missing:
+                raise DatasetError(
+                    f"{path} lacks the column(s) {', '.join(missing)}. Write it again with "
+                    "experiments/tile_slides.py."
+                )
+            for row in rows:
+                if row["split"] and row["split"] not in SPLITS:
+                    raise DatasetError(
+                        f"{path}, line {rows.line_num}: split {row['split']!r} is none of "
+                        f"{', '.join(SPLITS)}, nor empty."
+                    )
+                if row["label"] not in (IGNORED, UNLABELLED):
+                    images.append(_make_tile(row, path.parent, source))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
+    if images and not any(image.split for image in images):
+        log.warning("%s states no splits yet: too few slides are cut to draw them.", path)
+    return images
+
+
+def _make_tile(row: Mapping[str, str], root: Path, source: Path) -> AuditedImage:
+    return AuditedImage(
+        path=place_tile(root / row["path"], row["sample_id"]),
+        source=source,
+        label=row["label"],
+        split=row["split"],
+        declared_group=row["group"],
+    )
 
 
 def _read_tree(root: Path) -> list[AuditedImage]:

@@ -48,6 +48,7 @@ PUBLISHED: Final = {
     "PMB": 18,
     "PMO": 70,
 }
+"""By the annotation file of The Cancer Imaging Archive, first of its three label columns."""
 
 
 def read_aml(root: Path) -> PublishedSet:

@@ -22,6 +22,7 @@ PUBLISHED: Final[dict[Split, tuple[int, int]]] = {
     "test": (108, 108),
 }
 PUBLISHED_MASKS: Final = (37, 37)
+"""In the order of the classes, by the table "Dataset Statistics" in the course's README."""
 
 
 def read_camelyon16_tiles(

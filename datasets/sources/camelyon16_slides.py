@@ -10,15 +10,15 @@ from typing import Final, Literal
 Kind = Literal["normal", "tumor", "test"]
 
 PUBLISHED_SLIDES: Final[dict[Kind, int]] = {"normal": 159, "tumor": 111, "test": 129}
-"""normal_086 was found to hold tumor and became tumor_111; test_049, a copy of another slide, was
-taken back."""
+"""399 by the README of the set. normal_086 was found to hold tumor and became tumor_111; test_049,
+a copy of another slide, was taken back."""
 
 PARTLY_ANNOTATED: Final = frozenset(
     [f"tumor_{n:03d}" for n in (10, 15, 18, 20, 25, 29, 33, 34, 44, 46, 51, 54, 55, 56, 67, 79, 85)]
     + ["tumor_092", "tumor_095", "tumor_110", "test_114"]
 )
-"""Slides in which not every lesion is outlined: what lies outside the polygons is not known to be
-normal."""
+"""Slides in which not every lesion is outlined, by the README of the set: what lies outside the
+polygons is not known to be normal."""
 
 _NAME: Final = re.compile(r"(normal|tumor|test)_(\d{3})(?!\d)", re.IGNORECASE)
 
@@ -33,6 +33,9 @@ def name_of(slide_id: str) -> str | None:
             file; each ``tumor_*`` has one; of ``test_*`` those with tumor have one.
         Annotations: ASAP XML, polygons in level-0 pixels. Groups ``_0`` and ``_1`` are tumor,
             ``_2`` is cut out of it. 20 training slides and one of the test are annotated in part.
+        Doubts: Liu et al. (arXiv 1703.02442) report two training slides wrongly called normal; the
+            set's README corrects normal_086 only. Some published code leaves out normal_144 too;
+            here it is normal.
         Splits: ``test_*`` is the official test; train and val are drawn here, by slide.
         Source: CAMELYON16 (Ehteshami Bejnordi et al., JAMA 318:2199, 2017; Litjens et al.,
             GigaScience 7:giy065, 2018), CC0, camelyon17.grand-challenge.org/Data.

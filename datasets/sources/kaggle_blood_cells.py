@@ -28,6 +28,8 @@ PUBLISHED: Final = {
     "TEST": (623, 620, 620, 624),
     "TEST_SIMPLE": (13, 6, 4, 48),
 }
+"""In the order of `CLASSES`. Public notebooks count 9,957 in TRAIN, 2,487 in TEST and 71 in
+TEST_SIMPLE."""
 PUBLISHED_LABELS: Final = 411
 _COPIES: Final = ("dataset2-master/dataset2-master/images", "dataset2-master/images", "images")
 _PHOTOGRAPHS: Final = ("dataset-master/dataset-master", "dataset-master")

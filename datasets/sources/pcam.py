@@ -21,6 +21,7 @@ PARTS: Final[MappingProxyType[str, Split]] = MappingProxyType(
     {"train": "train", "valid": "val", "test": "test"}
 )
 PUBLISHED: Final = {"train": 262_144, "valid": 32_768, "test": 32_768}
+"""By the README of basveeling/pcam."""
 _FILE: Final = "camelyonpatch_level_2_split_{part}_{kind}"
 
 

@@ -24,7 +24,8 @@ PUBLISHED: Final = {
     "TestA": (89, 322, 1034, 234, 2660),
     "TestB": (0, 0, 148, 0, 1971),
 }
-"""By part, in the order of the five classes."""
+"""By part, in the order of the five classes. Train as the course bundle's statistics add up (its
+WBC_100 train and val); TestA and TestB as evaluations published for these folders support them."""
 
 
 def read_raabin(root: Path) -> PublishedSet:

@@ -1,4 +1,4 @@
-"""Synthetic photographs of a smear: many red cells, some platelets and one white cell, anywhere.
+"""Synthetic photographs of a smear: many red cells, some platelets and one white cell.
 
 Outlines, pallor, overlaps and refractile rings differ from photograph to photograph, so that its
 copies can be told by their pixels, as those of real photographs can.
@@ -37,7 +37,11 @@ Point = tuple[float, float]
 
 
 def draw_photograph(label: str, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return a photograph (H, W, 3) with one white cell of kind `label` near the middle."""
+    """Return a photograph (H, W, 3) with one white cell of kind `label`.
+
+    Its centre lies in the middle 40 % of each side, so that a copy, shifted by up to a fifth, still
+    shows some of it.
+    """
     height = width * 3 // 4
     margin = width // 3
     side = width + 2 * margin

@@ -61,10 +61,8 @@ def draw_smear_images(sizes: PublishedSizes) -> Iterator[SmearImage]:
         for label, number in by_label.items():
             folder = f"{part}/{label.upper()}"
             num_photographs, num_copies = sizes.count(number), sizes.count(COPIES[part])
-            num_copies = max(num_copies, num_photographs)
             rng = generator_of(sizes.seed, f"kaggle/{folder}", 0)
-            most = CopyRecipe.most_copies
-            counts = draw_counts(num_photographs, num_copies, most, rng)
+            counts = draw_counts(num_photographs, num_copies, CopyRecipe.most_copies, rng)
             names = _draw_names(num_copies, rng)
             simple_names = _draw_names(num_photographs, rng)
             for index, count in enumerate(counts):

@@ -20,6 +20,8 @@ MAX_ANISOTROPY: Final = 0.05
 """Relative difference of the two axes' mpp up to which a pixel counts as square."""
 
 _BLOCK: Final = 2048
+_CACHE_BYTES: Final = 2**27
+"""A row of a wide slide's own tiles, decoded: where ours straddle them, each is decoded once."""
 _LEVEL_TOLERANCE: Final = 1.01
 """Levels are rounded to whole pixels, so a half is often 2.0005 times smaller."""
 
@@ -50,6 +52,7 @@ class Slide:
                 f"{path} cannot be opened as a slide ({error}). It is truncated, or no format that "
                 "OpenSlide reads; a plain TIFF must be tiled."
             ) from error
+        self._file.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
         with self._readable():
             self.size: tuple[int, int] = self._file.dimensions
             self.downsamples: tuple[float, ...] = self._file.level_downsamples

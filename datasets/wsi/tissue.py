@@ -16,8 +16,12 @@ from datasets.wsi.slide import Slide
 MASK_PIXELS_PER_TILE: Final = 16
 """Mask pixels along a tile's side, where the slide is small enough for them."""
 MAX_MASK_PIXELS: Final = 8_000_000
-OVERVIEW_SIDE: Final = 1100
-"""Longest side of a slide's picture for people; the mask of a small slide is no coarser."""
+OVERVIEW_SIDE: Final = 1024
+"""Longest side of a slide's picture for people; the mask of a small slide is no coarser.
+
+A power of two, as levels and the sides of many slides are: a side just short of a level's would
+have the mask made on the next finer level, of four times the pixels.
+"""
 
 _MIN_SATURATION: Final = 0.06
 """Of 1. On an empty slide Otsu would divide the noise of the glass; stained tissue is above."""

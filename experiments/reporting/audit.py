@@ -14,15 +14,19 @@ import numpy as np
 from PIL import Image
 
 from datasets.files import write_whole
-from datasets.images import read_image
 from datasets.leakage import Clusters, Level
 from datasets.leakage.audit import AuditedImage, Leak, count_independent, find_mixed_labels
-from experiments.reporting.figures import draw_captioned_images
+from datasets.leakage.reading import read_pixels
+from experiments.reporting.cluster_sheet import (
+    COLUMNS,
+    ImageGroup,
+    arrange_in_rows,
+    draw_groups,
+)
 
 _WIDTH: Final = 80
 _MAX_LISTED: Final = 8
-_NUM_CLUSTERS: Final = 10
-_COLUMNS: Final = 8
+_MAX_ROWS: Final = 10
 _THUMBNAIL: Final = (160, 160)
 
 
@@ -103,29 +107,39 @@ def write_audit(
 
 
 def draw_clusters(path: Path, images: Sequence[AuditedImage], leaks: Sequence[Leak]) -> None:
-    """Write a contact sheet: a row for each of the largest groups, leaking ones first."""
+    """Write a contact sheet of the largest groups, leaking ones first and in red."""
     members: dict[str, list[AuditedImage]] = defaultdict(list)
     for image in {image.path: image for image in images}.values():
         members[image.group].append(image)
     leaking = {leak.group for leak in leaks}
-    ranked = sorted(members, key=lambda name: (name not in leaking, -len(members[name]), name))
-    shown = [name for name in ranked if len(members[name]) > 1][:_NUM_CLUSTERS]
-    pictures, captions = [], []
-    for name in shown:
-        chosen = _spread(members[name], _COLUMNS)
-        for image in chosen:
-            picture = read_image(image.path)
-            picture.thumbnail(_THUMBNAIL)
-            pictures.append(np.asarray(picture))
-            size = f"{len(members[name])} images"
-            captions.append(f"{name[:14]}, {size}\n{image.split} {image.label}"[:60])
-        for _ in range(_COLUMNS - len(chosen)):
-            pictures.append(np.full((2, 2, 3), 255, np.uint8))
-            captions.append("")
-    title = f"{len(shown)} of {sum(len(m) > 1 for m in members.values())} groups of several images"
-    sheet = draw_captioned_images(pictures, captions, title, columns=_COLUMNS)
+    several = [name for name, found in members.items() if len(found) > 1]
+    ranked = sorted(several, key=lambda name: (name not in leaking, -len(members[name]), name))
+    rows = arrange_in_rows([min(len(members[name]), COLUMNS) for name in ranked], _MAX_ROWS)
+    sheet = draw_groups(
+        [
+            [_picture_group(ranked[i], members[ranked[i]], ranked[i] in leaking) for i in row]
+            for row in rows
+        ],
+        f"{sum(map(len, rows))} of {len(several)} groups of several images",
+    )
     with write_whole(path) as temporary:
         Image.fromarray(sheet).save(temporary, format="PNG")
+
+
+def _picture_group(name: str, members: Sequence[AuditedImage], is_leak: bool) -> ImageGroup:
+    chosen = _spread(members, COLUMNS)
+    pictures = []
+    for image in chosen:
+        picture = read_pixels(image.path)
+        picture.thumbnail(_THUMBNAIL)
+        pictures.append(np.asarray(picture))
+    shown = f", {len(chosen)} shown" if len(chosen) < len(members) else ""
+    return ImageGroup(
+        caption=f"{name[:14]}: {len(members)} images{shown}{', LEAK' if is_leak else ''}",
+        images=pictures,
+        labels=[f"{image.split} {image.label}".strip() for image in chosen],
+        is_marked=is_leak,
+    )
 
 
 def _format_leaks(leaks: Sequence[Leak]) -> list[str]:
@@ -150,7 +164,7 @@ def _list_scenes(clusters: Clusters) -> dict[str, list[str]]:
 
 
 def _spread(members: Sequence[AuditedImage], number: int) -> list[AuditedImage]:
-    """Return up to `number` members from every split, evenly over the sorted paths."""
+    """Return up to `number` members, evenly over their splits and paths."""
     ordered = sorted(members, key=lambda image: (image.split, str(image.path)))
     if len(ordered) <= number:
         return ordered

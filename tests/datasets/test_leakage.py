@@ -77,6 +77,7 @@ CHANGES = {
     "cropped border": lambda image: image.crop((30, 20, 300, 225)),
     "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
     "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.7),
+    "much darker": lambda image: ImageEnhance.Brightness(image).enhance(0.3),
     "half the size": lambda image: image.resize((160, 120), Image.Resampling.LANCZOS),
 }
 

@@ -21,7 +21,14 @@ from datasets.published import (
     select_classes,
     select_parts,
 )
-from datasets.sources import aml, kaggle_blood_cells, pbc, raabin, segmentation_wbc
+from datasets.sources import (
+    aml,
+    kaggle_blood_cells,
+    pbc,
+    raabin,
+    segmentation_wbc,
+    wbc_bundle,
+)
 from datasets.sources.aml import read_aml
 from datasets.sources.kaggle_blood_cells import (
     read_kaggle_blood_cells,
@@ -169,6 +176,11 @@ def test_raabin_parts_and_counts(raabin_root: Path):
     assert {part: sum(counts) for part, counts in raabin.PUBLISHED.items()} == {
         "Train": 10_175, "TestA": 4_339, "TestB": 2_119,
     }  # fmt: skip
+
+
+def test_raabin_train_is_what_the_course_bundle_was_drawn_from():
+    bundle = zip(wbc_bundle.PUBLISHED_TRAIN[100], wbc_bundle.PUBLISHED_VAL, strict=True)
+    assert raabin.PUBLISHED["Train"] == tuple(train + val for train, val in bundle)
 
 
 def test_raabin_tests_on_the_part_that_is_asked_for(raabin_root: Path):

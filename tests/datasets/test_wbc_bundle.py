@@ -65,7 +65,7 @@ def test_counts_are_compared_with_the_published_ones(bundle: Path, caplog):
 def test_published_counts_give_no_difference(bundle: Path, monkeypatch, caplog):
     counts = {100: (3, 4, 5, 3, 7), 50: (1, 2, 2, 1, 3), 10: (1,) * 5, 1: (1,) * 5}
     monkeypatch.setattr(wbc_bundle, "PUBLISHED_TRAIN", counts)
-    monkeypatch.setattr(wbc_bundle, "PUBLISHED_MASKS", {100: (1,) * 5, 50: 5, 10: 5, 1: 5})
+    monkeypatch.setattr(wbc_bundle, "PUBLISHED_MASKS", dict.fromkeys((100, 50, 10, 1), (1,) * 5))
     monkeypatch.setattr(wbc_bundle, "PUBLISHED_VAL", (4, 4, 4, 4, 6))
     read_wbc_bundle(bundle, check_counts=True)
     assert caplog.text == ""

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.errors import DatasetError
 from datasets.manifest import read_manifest
-from experiments import audit_data, benchmark_audit, prepare_wbc
+from datasets.synthetic.slides import draw_slide, write_slide
+from experiments import audit_data, benchmark_audit, prepare_wbc, tile_slides
 
 AUDIT = "experiments/audit_data.py"
 
@@ -132,3 +134,58 @@ def test_the_benchmark_measures_the_copies_it_made(tmp_path: Path, capsys):
     assert result.recall >= 0.95
     assert "precision 1.0000" in capsys.readouterr().out
     assert json.loads((tmp_path / "benchmark.json").read_text())["num_images"] == 20
+
+
+@pytest.fixture
+def tiles(tmp_path: Path) -> Path:
+    """Two slide files that show the same tissue, cut into tiles; one is in train, one in test."""
+    tissue = draw_slide(256, 256, np.random.default_rng(0), None)
+    for number in (1, 2):
+        write_slide(tmp_path / f"slides/normal_{number:03d}.tif", tissue, mpp=0.5 + number / 1000)
+    out = tmp_path / "tiles"
+    tile_slides.main(tile_slides.Options(tmp_path / "slides", out, level=0, tile_size=64))
+    table = (out / "tiles.csv").read_text()
+    for name, split in (("normal_001", "train"), ("normal_002", "test")):
+        table = table.replace(f",,{name},", f",{split},{name},")
+    (out / "tiles.csv").write_text(table)
+    return out
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_slide_scanned_into_two_files_leaks_between_its_tiles(tiles: Path, exact: bool):
+    audit = audit_data.main(audit_data.Options((tiles,), exact=exact, out=tiles / "audit"))
+    num_tiles = len(audit.images) // 2
+    assert num_tiles >= 4
+    assert [leak.sides for leak in audit.leaks] == [{"test": 1, "train": 1}] * num_tiles
+    assert audit.clusters.num_pairs == {"same_pixels": num_tiles}
+    example = audit.leaks[0].examples["test"]
+    assert example.parent == tiles / "slides/normal_002.h5"
+    with Image.open(tiles / "audit/clusters.png") as sheet:
+        assert sheet.width > 500
+
+
+def test_a_patient_in_two_splits_is_a_leak_of_the_tiles_own_group(tiles: Path):
+    manifest = tiles / "tiles.csv"
+    manifest.write_text(manifest.read_text().replace(",test,normal_002,", ",test,normal_001,"))
+    audit = audit_data.main(audit_data.Options((manifest,), exact=True))
+    assert "declared group" in {leak.kind for leak in audit.leaks}
+
+
+def test_tiles_that_are_gone_are_named_or_left_out(tiles: Path):
+    (tiles / "slides/normal_002.h5").unlink()
+    with pytest.raises(DatasetError, match=r"normal_002\.h5 does not give the tile x"):
+        audit_data.main(audit_data.Options((tiles,)))
+    audit = audit_data.main(audit_data.Options((tiles,), skip_unreadable=True))
+    assert {path.parent.name for path in audit.clusters.unreadable} == {"normal_002.h5"}
+    assert {image.split for image in audit.images} == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [("group", "patient", "lacks the column"), (",train,", ",trian,", "split 'trian'")],
+)
+def test_a_broken_table_of_tiles_is_refused(tiles: Path, old: str, new: str, message: str):
+    manifest = tiles / "tiles.csv"
+    manifest.write_text(manifest.read_text().replace(old, new))
+    with pytest.raises(DatasetError, match=message):
+        audit_data.main(audit_data.Options((tiles,)))

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from experiments.reporting import figures, statistics, tables
+from experiments.reporting import cluster_sheet, figures, statistics, tables
 from experiments.reporting.load_runs import FinishedRun
 
 CLASSES = ["a", "b", "c"]
@@ -178,3 +178,21 @@ def test_table_has_restricted_scores_in_a_row_of_their_own(tmp_path: Path):
     for run in runs:
         del run.summary["test"]["restricted"]
     assert "restricted_to" not in tables.build_result_table(runs).columns
+
+
+def test_small_groups_fill_the_rows_that_large_ones_leave():
+    rows = cluster_sheet.arrange_in_rows([8, 5, 2, 4, 3, 2, 2], max_rows=3)
+    assert rows == [[0], [1, 2], [3, 4]]
+    assert cluster_sheet.arrange_in_rows([], max_rows=3) == []
+
+
+def test_a_sheet_is_as_wide_as_its_fullest_row_and_as_low_as_its_images():
+    def draw(shape: tuple[int, int, int], number: int) -> tuple[int, ...]:
+        images = [np.zeros(shape, np.uint8)] * number
+        group = cluster_sheet.ImageGroup("a $ group", images, ["test"] * number, is_marked=True)
+        return cluster_sheet.draw_groups([[group]], "1 group").shape
+
+    square, wide = draw((20, 20, 3), 6), draw((10, 20, 3), 8)
+    assert square[1] * 8 == wide[1] * 6
+    assert wide[0] < square[0] < square[1]
+    assert cluster_sheet.draw_groups([], "0 groups").shape[0] > 0

@@ -1,0 +1,64 @@
+"""The file of a slide's tiles."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.wsi.store import SlideFacts, TileTable, open_tiles, write_tiles
+
+SIZE = 64
+
+
+@pytest.fixture
+def facts() -> SlideFacts:
+    return SlideFacts(
+        slide_id="s",
+        group="g",
+        official_split="",
+        slide_sha256="",
+        source_key="",
+        options="{}",
+        tile_size=SIZE,
+        level0_size=SIZE,
+        level=0,
+        read_size=SIZE,
+        mpp=0.5,
+    )
+
+
+def table_of(number: int) -> TileTable:
+    return TileTable(
+        sample_ids=[f"s/{row}" for row in range(number)],
+        corners=np.zeros((number, 2), dtype=np.int64),
+        labels=["normal"] * number,
+        tumor_fractions=np.zeros(number),
+        tissue_fractions=np.ones(number),
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system alone decides")
+def test_writing_to_the_disk_begins_early_and_each_byte_once(
+    tmp_path: Path, facts: SlideFacts, monkeypatch: pytest.MonkeyPatch
+):
+    begun = []
+    begin = os.posix_fadvise
+
+    def record(descriptor: int, start: int, length: int, advice: int) -> None:
+        begun.append((start, start + length))
+        begin(descriptor, start, length, advice)
+
+    monkeypatch.setattr("datasets.wsi.store._WRITEBACK_BYTES", 5 * SIZE * SIZE * 3)
+    monkeypatch.setattr("os.posix_fadvise", record)
+    images = np.random.default_rng(0).integers(0, 256, (23, SIZE, SIZE, 3), dtype=np.uint8)
+    path = tmp_path / "s.h5"
+    write_tiles(path, facts, table_of(23), (image.tobytes() for image in images))
+    starts, ends = zip(*begun, strict=True)
+    assert starts == (0, *ends[:-1])
+    assert 4 <= len(begun) <= 5
+    with open_tiles(path) as file:
+        np.testing.assert_array_equal(file["image"][:], images)
