@@ -12,22 +12,15 @@ import pandas as pd
 
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.statistics import (
+    METRICS,
     Estimate,
-    accuracy,
-    balanced_accuracy,
     estimate,
     find_present,
     group_confusions,
-    macro_f1,
     restrict_predictions,
 )
 
 SYNTHETIC_NOTE = "SYNTHETIC data: the figures show that it runs, nothing about real cells."
-_METRICS = {
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "macro_f1": macro_f1,
-}
 
 
 def estimate_runs(runs: Sequence[FinishedRun], *, restricted: bool = False) -> dict[str, Estimate]:
@@ -56,7 +49,7 @@ def estimate_runs(runs: Sequence[FinishedRun], *, restricted: bool = False) -> d
             for frame in frames
         ]
     )
-    return {name: estimate(confusions, metric) for name, metric in _METRICS.items()}
+    return {name: estimate(confusions, metric) for name, metric in METRICS.items()}
 
 
 def format_result(run: FinishedRun) -> str:
@@ -201,7 +194,7 @@ def _format_row(row: dict[str, Any], title: str, prefix: str = "") -> str:
         str(row["train_images"]),
         str(row["epochs"]),
         str(row["seeds"]),
-        *(_format_cell(row, prefix + name) for name in _METRICS),
+        *(_format_cell(row, prefix + name) for name in METRICS),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -1,0 +1,117 @@
+"""Which command made a run, and which runs differ in nothing but the seed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any, Final
+
+from experiments.reporting.load_runs import FinishedRun
+
+_SCRIPTS: Final = Path(__file__).resolve().parents[1]
+_MACHINE: Final = frozenset(
+    {"runs_root", "cache_root", "device", "precision", "num_workers", "resume", "overwrite"}
+)
+"""Options on which the result does not depend, but for rounding."""
+_SEED: Final = re.compile(r"seed-\d+")
+
+
+def model_key(run: FinishedRun) -> str:
+    """Return a text that is the same for runs of one command and folder but for the seed.
+
+    The options' paths, e.g. of the run that a transfer starts from, may name other seeds too.
+    """
+    options = {
+        name: value
+        for name, value in run.config.get("options", {}).items()
+        if name not in _MACHINE and name != "seed"
+    }
+    named = {name: run.config.get(name) for name in ("experiment", "variant", "protocol")}
+    key = {"named": named, "options": options, "folder": str(run.path.resolve())}
+    return _SEED.sub("seed-*", json.dumps(key, sort_keys=True, default=str))
+
+
+def rebuild_command(run: FinishedRun, *, with_seed: bool = True) -> str:
+    """Return the command of a run, with base names in place of folders of this machine.
+
+    Options at the script's default are left out, as are those on which the result does not depend.
+
+    Args:
+        run: Whose ``config.json`` holds the options.
+        with_seed: Without it, the seed is left out.
+    """
+    experiment = str(run.config.get("experiment") or run.summary["experiment"])
+    defaults = read_defaults(_SCRIPTS / f"{experiment}.py")
+    words = ["python", f"experiments/{experiment}.py"]
+    for name, value in run.config.get("options", {}).items():
+        left_out = name in _MACHINE or (name == "seed" and not with_seed)
+        if left_out or value is None or (name in defaults and _plain(defaults[name]) == value):
+            continue
+        words += _flag_of(name, value)
+    return shlex.join(words)
+
+
+def read_defaults(script: Path) -> dict[str, Any]:
+    """Return the literal defaults of the dataclass ``Options`` in `script` and of its bases.
+
+    They are read from the source, since importing a training script needs torch. What is no
+    literal is left out; so is a whole class whose file cannot be read.
+    """
+    return _read_class(script, "Options")
+
+
+def _read_class(path: Path, name: str) -> dict[str, Any]:
+    try:
+        tree = ast.parse(path.read_text())
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    imports = {
+        alias.asname or alias.name: (_SCRIPTS.parent / f"{node.module.replace('.', '/')}.py", alias.name)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    found: dict[str, Any] = {}
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef) or node.name != name:
+            continue
+        for base in node.bases:
+            if isinstance(base, ast.Name):
+                where, original = imports.get(base.id, (path, base.id))
+                found |= _read_class(where, original)
+        for line in node.body:
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                # A field declared again hides the default of the base.
+                found.pop(line.target.id, None)
+                try:
+                    found[line.target.id] = ast.literal_eval(line.value or ast.Name(""))
+                except ValueError:
+                    continue
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return what the value is after JSON, as ``config.json`` holds it."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _flag_of(name: str, value: Any) -> list[str]:
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [flag] if value else [f"--no-{flag.removeprefix('--')}"]
+    if isinstance(value, Mapping):
+        return [word for key, part in value.items() for word in _flag_of(f"{name}.{key}", part)]
+    values = value if isinstance(value, list) else [value]
+    return [flag, *(_hide_folder(name, str(part)) for part in values)]
+
+
+def _hide_folder(name: str, value: str) -> str:
+    """Return the base name of what may be a folder of this machine."""
+    path = PurePath(value)
+    if name == "data_root" or path.is_absolute() or ".." in path.parts:
+        return path.name
+    return value
