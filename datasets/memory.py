@@ -1,4 +1,4 @@
-"""Small images decoded once and kept in memory, since decoding takes longer than learning from them."""
+"""Small images kept in memory: decoding takes longer than learning from them."""
 
 from __future__ import annotations
 
