@@ -22,6 +22,7 @@ from datasets.sources.prcc import read_prcc
 from datasets.sources.raabin import read_raabin
 from datasets.sources.segmentation_wbc import read_segmentation_wbc
 from datasets.sources.wbc_bundle import read_wbc_bundle
+from datasets.stand_in import name_stand_in
 
 PreparedSource = Literal[
     "raabin",
@@ -102,7 +103,7 @@ SOURCES: Final[dict[str, Source]] = {
 
 
 def read_source(name: PreparedSource, root: Path, **options: object) -> PublishedSet:
-    """Return the published set `name` under `root`.
+    """Return the published set `name` under `root`; a stand-in for it bears its own name.
 
     Args:
         name: Of the source.
@@ -110,12 +111,12 @@ def read_source(name: PreparedSource, root: Path, **options: object) -> Publishe
         options: What the user set; an entry of None was not set.
 
     Raises:
-        DatasetError: An option is of no use to this source, or as the source's reader.
+        DatasetError: An option is of no use to this source, or as the source's reader, or the
+            marker of a stand-in is damaged.
     """
     given = {key: value for key, value in options.items() if value is not None}
     refuse_options(name, given)
-    published: PublishedSet = SOURCES[name].reader(root, **given)
-    return published
+    return name_stand_in(SOURCES[name].reader(root, **given), name)
 
 
 def refuse_options(name: str, given: Iterable[str]) -> None:

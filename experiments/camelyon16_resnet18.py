@@ -12,7 +12,6 @@ Time: a minute on two cores. The source system reports loss 0.330 and accuracy 0
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from datasets.images import ImageDataset
 from datasets.samples import SampleSet, limit_training
 from datasets.sources.camelyon16 import read_camelyon16_tiles
 from datasets.wsi.training import SlideTileDataset, is_tile_root, read_slide_tiles
+from experiments.classifiers import build_or_random
 from experiments.cli import run_script
 from experiments.options import RunOptions
 from experiments.training import (
@@ -32,17 +32,14 @@ from experiments.training import (
     open_run,
     show_classifier_result,
 )
-from models.backbones import PRETRAINED, RANDOM, Backbone, build_backbone
+from models.backbones import PRETRAINED, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
-from models.errors import WeightsError
 from models.frozen import hash_state
 from models.registry import CamelyonSpec, describe_model
 from trainers.device import launch_fabric, seed_all
 
 EXPERIMENT = "camelyon16_resnet18"
 EPOCHS, SYNTHETIC_EPOCHS = 20, 30
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,11 @@ def main(options: Options) -> Path:
     epochs = SYNTHETIC_EPOCHS if tiles.is_synthetic else EPOCHS
     config = options.trainer_config(epochs, augment="flips-15")
     seed_all(options.seed)
-    backbone = _build_backbone(options, tiles.is_synthetic)
+    backbone = build_or_random(
+        lambda weights: build_backbone(options.backbone, weights),
+        options.backbone_weights,
+        is_synthetic=tiles.is_synthetic,
+    )
     facts = {
         "backbone": backbone.name,
         "backbone_sha256": hash_state(backbone.trunk),
@@ -122,16 +123,6 @@ def _read_tiles(options: Options) -> tuple[SampleSet, OpenImages]:
         skip_unreadable=options.skip_unreadable,
     )
     return tiles, ImageDataset
-
-
-def _build_backbone(options: BackboneOptions, is_synthetic: bool) -> Backbone:
-    try:
-        return build_backbone(options.backbone, options.backbone_weights)
-    except WeightsError as error:
-        if not is_synthetic or options.backbone_weights != PRETRAINED:
-            raise
-        log.warning("WARNING: %s\nThe data are synthetic: using random weights.", error)
-        return build_backbone(options.backbone, RANDOM)
 
 
 if __name__ == "__main__":

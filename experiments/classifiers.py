@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -15,7 +15,7 @@ from datasets.images import ImageDataset
 from datasets.published import PublishedSet
 from datasets.samples import Sample, SampleSet, limit_training
 from datasets.sources.wbc_bundle import report_counts
-from datasets.synthetic import ensure_synthetic_published
+from datasets.synthetic import ensure_synthetic_published, is_synthetic_root
 from experiments.options import RunOptions
 from experiments.reporting.load_runs import FinishedRun
 from experiments.training import (
@@ -24,13 +24,15 @@ from experiments.training import (
     open_run,
     show_classifier_result,
 )
-from models.backbones import RANDOM
+from models.backbones import PRETRAINED, RANDOM
+from models.errors import WeightsError
 from models.frozen import hash_state
 from models.registry import ModelSpec, build_model, describe_model
 from trainers.config import TrainerConfig
 from trainers.device import launch_fabric, seed_all
 
 log = logging.getLogger(__name__)
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,14 @@ class PublishedOptions(RunOptions):
         return self.data_root or ensure_synthetic_published(self.cache_root, source)
 
     def read(self, source: PreparedSource) -> PublishedSet:
-        """Return the published set, its counts compared.
+        """Return the published set, its counts compared unless it is synthetic.
 
         Raises:
             DatasetError: It is not there, or has other counts and --check-counts is set.
         """
         published = read_source(source, self.find_published_root(source))
-        report_counts(list(published.differences), strict=self.check_counts)
+        if not is_synthetic_root(published.root):
+            report_counts(list(published.differences), strict=self.check_counts)
         return published
 
 
@@ -81,7 +84,7 @@ def train_classifier(
         cells: With all splits.
         spec: Of the model.
         config: Of the trainer.
-        weights: Of the model's trunk: ``pretrained``, ``random`` or a file.
+        weights: Of the model's trunk: ``pretrained``, ``random`` or a file; see `build_or_random`.
         initialise: Changes the new model, e.g. takes over another run's trunk.
         facts: What else the result depends on; entries of config and summary.
         other_tests: Samples of further tests, by name.
@@ -96,7 +99,11 @@ def train_classifier(
     )
     cells = limit_training(cells, options.max_train_images)
     seed_all(options.seed)
-    model = build_model(spec, len(cells.classes), weights)
+    model = build_or_random(
+        lambda chosen: build_model(spec, len(cells.classes), chosen),
+        weights,
+        is_synthetic=cells.is_synthetic,
+    )
     if initialise is not None:
         initialise(model)
     known = {"model": describe_model(spec), **(facts or {})}
@@ -117,3 +124,23 @@ def train_classifier(
                 open_images=open_images,
             )
         return show_classifier_result(run)
+
+
+def build_or_random(build: Callable[[str], Built], weights: str, *, is_synthetic: bool) -> Built:
+    """Return what `build` makes of `weights`; on synthetic images random ones do in need.
+
+    Args:
+        build: Takes ``pretrained``, ``random`` or a file.
+        weights: What the user asked for.
+        is_synthetic: No real result is lost if pretrained weights cannot be had.
+
+    Raises:
+        WeightsError: The weights are not to be had, or are those of another model.
+    """
+    try:
+        return build(weights)
+    except WeightsError as error:
+        if not is_synthetic or weights != PRETRAINED:
+            raise
+        log.warning("WARNING: %s\nThe data are synthetic: using random weights.", error)
+        return build(RANDOM)

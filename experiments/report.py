@@ -1,13 +1,15 @@
-"""Write the result table from finished runs: CSV and chart under results/, Markdown in the README.
+"""Write the result tables from finished runs: CSV under results/, Markdown in the README.
 
-    python experiments/report.py [RUNS ...] [--name main_job]
+    python experiments/report.py [RUNS ...] [--tables main_job siblings]
 
-Reads every finished classifier run below RUNS (default: runs, without runs/synthetic), averages
-over seeds, and adds 95 % intervals over independent groups. Nothing is typed by hand.
+Reads every finished classifier run below RUNS (default: runs), averages over seeds, and adds 95 %
+intervals over independent groups. Synthetic runs are shown only where there are no real ones.
+main_job also gets a chart. A table without runs is left as it is. Nothing is typed by hand.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pandas as pd
 import tyro
 
+from datasets.files import write_whole
 from experiments.cli import run_script
 from experiments.reporting.figures import draw_learning_curve
 from experiments.reporting.load_runs import find_finished
-from experiments.reporting.tables import (
-    build_result_table,
-    replace_between_markers,
-    to_markdown,
-    write_table,
-)
+from experiments.reporting.named_tables import NAMED_TABLES, TableName
+from experiments.reporting.tables import replace_between_markers, write_table
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,37 +35,43 @@ class Options:
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = (Path("runs"),)
     """Folders that hold finished runs."""
-    experiments: tuple[str, ...] = ("base_wbc", "fused_wbc")
-    """Experiments that share the table."""
-    name: str = "main_job"
-    """Name of the CSV file and of the README's markers."""
+    tables: tuple[TableName, ...] = tuple(NAMED_TABLES)
+    """Which tables: CSV files and markers of these names."""
     out: Path = Path("results")
     """Folder of the CSV files."""
     readme: Path | None = Path("README.md")
     """File with markers <!-- results:NAME --> to fill."""
 
 
-def main(options: Options) -> pd.DataFrame:
-    """Write and print the table; return it."""
-    runs = find_finished(options.runs)
-    runs = [run for run in runs if run.summary["experiment"] in options.experiments]
-    if any(not run.is_synthetic for run in runs):
-        runs = [run for run in runs if not run.is_synthetic]
-    if not runs:
-        searched = ", ".join(map(str, options.runs))
+def main(options: Options) -> dict[str, pd.DataFrame]:
+    """Write and print the tables; return those that have runs, by name."""
+    finished = find_finished(options.runs)
+    searched = ", ".join(map(str, options.runs))
+    written: dict[str, pd.DataFrame] = {}
+    for name in options.tables:
+        table = NAMED_TABLES[name]
+        runs = table.select(finished)
+        if not runs:
+            log.warning("%s: no finished run of %s.", name, ", ".join(table.experiments))
+            continue
+        path = options.out / f"{name}.csv"
+        write_table(table.build(runs), path)
+        # The README is written from what the CSV says, so that a test can compare the two.
+        written[name] = pd.read_csv(path)
+        markdown = table.to_markdown(written[name])
+        if options.readme is not None:
+            text = replace_between_markers(options.readme.read_text(), name, markdown)
+            with write_whole(options.readme) as temporary:
+                temporary.write_text(text)
+        print(f"{markdown}\n\nWritten to {path}\n")
+    if not written:
         raise ValueError(f"No finished classifier run below {searched}. Pass other folders.")
-    path = options.out / f"{options.name}.csv"
-    write_table(build_result_table(runs), path)
-    table = pd.read_csv(path)
-    row = table.iloc[0]
-    title = f"{row['data']}: {row['test_images']} test images, {row['test_groups']} groups"
-    draw_learning_curve(table, title).savefig(path.with_suffix(".png"))
-    markdown = to_markdown(table)
-    if options.readme is not None:
-        text = replace_between_markers(options.readme.read_text(), options.name, markdown)
-        options.readme.write_text(text)
-    print(f"{markdown}\n\nWritten to {path}")
-    return table
+    if "main_job" in written:
+        row = written["main_job"].iloc[0]
+        title = f"{row['data']}: {row['test_images']} test images, {row['test_groups']} groups"
+        figure = draw_learning_curve(written["main_job"], title)
+        figure.savefig(options.out / "main_job.png")
+    return written
 
 
 if __name__ == "__main__":

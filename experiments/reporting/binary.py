@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -170,30 +171,36 @@ def format_binary(results: Sequence[BinaryResult]) -> str:
     """Return the results as text of at most 80 columns."""
     lines = [
         "Binary tests by sums of class probabilities; 95 % intervals over groups. Each",
-        "threshold was chosen on validation (sensitivity / specificity there in brackets).",
+        "threshold was chosen on validation; sensitivity / specificity there in ().",
         "",
     ]
     for result in results:
         lines += [
             f"{result.task.name}: {result.num_positive} positive, {result.num_negative} negative "
             f"images, {result.auroc.num_groups} groups",
-            f"  sum of {', '.join(result.used)}"[:80],
-            f"  ROC AUC           {_interval(result.auroc)}",
-            f"  average precision {_interval(result.average_precision)}",
+            *_wrap(f"sum of {', '.join(result.used)}"),
         ]
         missing = sorted(result.task.positives - set(result.used))
         if missing:
-            lines.insert(-2, f"  the run has no {', '.join(missing)}"[:80])
+            lines += _wrap(f"the run has no {', '.join(missing)}")
+        lines += [
+            f"  ROC AUC           {_interval(result.auroc)}",
+            f"  average precision {_interval(result.average_precision)}",
+        ]
         for point in result.points:
             lines += [
-                f"  threshold {point.threshold:.3g} ({_describe_rule(point.rule)}; validation: "
-                f"{point.val_sensitivity:.3f} / {point.val_specificity:.3f})",
-                f"    sensitivity {_interval(point.sensitivity)}  specificity "
-                f"{_interval(point.specificity)}",
+                f"  threshold {point.threshold:.3g}: {_describe_rule(point.rule)} "
+                f"({point.val_sensitivity:.3f} / {point.val_specificity:.3f})",
+                f"    sensitivity               {_interval(point.sensitivity)}",
+                f"    specificity               {_interval(point.specificity)}",
                 f"    positive predictive value {_interval(point.positive_predictive_value)}",
             ]
         lines.append("")
     return "\n".join(lines).rstrip()
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, 80, initial_indent="  ", subsequent_indent="    ")
 
 
 def _describe_rule(rule: Rule) -> str:

@@ -51,7 +51,9 @@ def build_class_table(run: FinishedRun, test: str | None = None) -> pd.DataFrame
 
 def format_class_table(table: pd.DataFrame) -> str:
     """Return the table of `build_class_table` as text of at most 80 columns."""
-    lines = [f"  {'class':{_LABEL_WIDTH}} {'precision':20}  {'recall (sensitivity)':20} f1    support"]
+    lines = [
+        f"  {'class':{_LABEL_WIDTH}} {'precision':20}  {'recall (sensitivity)':20} f1    support"
+    ]
     for row in table.to_dict("records"):
         lines.append(
             f"  {row['class'][:_LABEL_WIDTH]:{_LABEL_WIDTH}} {format_score(row, 'precision'):20}  "

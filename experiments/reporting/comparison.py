@@ -178,9 +178,7 @@ def compare_pairs(aligned: AlignedRuns) -> list[PairedTest]:
     ]
     holm = {
         "mcnemar": adjust_holm([found.p_value for found in agreements]),
-        **{
-            name: adjust_holm([found[name].p_value for found in differences]) for name in METRICS
-        },
+        **{name: adjust_holm([found[name].p_value for found in differences]) for name in METRICS},
     }
     return [
         PairedTest(
@@ -209,24 +207,28 @@ def compare_seeds(aligned: AlignedRuns) -> list[SeedTest]:
     }
     found = []
     for metric_name, values in scores.items():
-        pairs = []
-        for (first, firsts), (second, seconds) in combinations(models.items(), 2):
-            seeds = sorted(set(firsts) & set(seconds))
-            if len(seeds) > 1:
-                differences = [values[firsts[seed]] - values[seconds[seed]] for seed in seeds]
-                pairs.append((first, second, np.array(differences)))
+        pairs = [
+            (
+                first,
+                second,
+                np.array([values[firsts[seed]] - values[seconds[seed]] for seed in common]),
+            )
+            for (first, firsts), (second, seconds) in combinations(models.items(), 2)
+            if len(common := sorted(set(firsts) & set(seconds))) > 1
+        ]
         p_values = [find_p_values(differences) for _, _, differences in pairs]
         t_holm = adjust_holm([t for t, _ in p_values])
         wilcoxon_holm = adjust_holm([w for _, w in p_values])
         for number, (first, second, differences) in enumerate(pairs):
+            mean, sd = float(differences.mean()), float(differences.std(ddof=1))
             found.append(
                 SeedTest(
                     first,
                     second,
                     metric_name,
                     len(differences),
-                    float(differences.mean()),
-                    float(differences.std(ddof=1)),
+                    mean,
+                    sd,
                     *p_values[number],
                     t_holm[number],
                     wilcoxon_holm[number],
@@ -242,8 +244,6 @@ def find_p_values(differences: NDArray[np.float64]) -> tuple[float, float]:
     """
     if not differences.any():
         return 1.0, 1.0
-    if np.ptp(differences) == 0:
-        t_p_value = 0.0
-    else:
-        t_p_value = float(stats.ttest_1samp(differences, 0).pvalue)
+    is_constant = np.ptp(differences) == 0
+    t_p_value = 0.0 if is_constant else float(stats.ttest_1samp(differences, 0).pvalue)
     return t_p_value, float(stats.wilcoxon(differences).pvalue)

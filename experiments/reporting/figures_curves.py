@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from experiments.reporting.alignment import AlignedRuns
 from experiments.reporting.binary import BinaryResult, OperatingPoint
@@ -32,10 +33,12 @@ def draw_validation_loss(aligned: AlignedRuns) -> Picture:
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.subplots()
     for index, run in enumerate(aligned.runs):
-        frame = _number_epochs(run.metrics())
+        frame = number_epochs(run.metrics())
         if "val/loss" in frame:
             _draw_loss(axes, frame, "val/loss", aligned, index)
-    axes.set_title(f"Validation loss{_describe_val(aligned)}; dots: the model that was kept", fontsize=10)
+    axes.set_title(
+        f"Validation loss{_describe_val(aligned)}; dots: the model that was kept", fontsize=10
+    )
     _finish_loss_axes(axes)
     axes.set_xlabel("epoch")
     axes.set_ylabel("mean cross-entropy (nats)")
@@ -54,7 +57,7 @@ def draw_validation_loss_by_class(aligned: AlignedRuns) -> Picture:
     size = (2.6 * columns + 0.4, 2.1 * rows + 0.6 + _LEGEND_LINE * len(aligned.runs))
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    frames = [_number_epochs(run.metrics()) for run in aligned.runs]
+    frames = [number_epochs(run.metrics()) for run in aligned.runs]
     support = aligned.runs[0].summary.get("splits", {}).get("val", {}).get("images", {})
     for axes, name in zip(panels.flat, aligned.classes, strict=False):
         for index, frame in enumerate(frames):
@@ -92,8 +95,8 @@ def draw_macro_roc(aligned: AlignedRuns) -> Picture:
     held = aligned.frames[0]["label"].nunique()
     _finish_roc_axes(axes)
     axes.set_title(
-        f"Test ROC, mean of {held} one-vs-rest curves\n"
-        f"n = {aligned.num_images} images in {aligned.num_groups} groups; areas with 95 % intervals",
+        f"Test ROC, mean of {held} one-vs-rest curves; areas with 95 % intervals\n"
+        f"n = {aligned.num_images} images in {aligned.num_groups} groups",
         fontsize=10,
     )
     _add_legend(figure, axes)
@@ -110,7 +113,9 @@ def draw_binary_roc(results: Sequence[BinaryResult], title: str, *, is_synthetic
     """
     figure = Figure(figsize=(4.6 * len(results), 5.2), dpi=DPI, layout="constrained")
     figure.suptitle(escape(title), fontsize=10)
-    for axes, result in zip(figure.subplots(1, len(results), squeeze=False).flat, results, strict=True):
+    for axes, result in zip(
+        figure.subplots(1, len(results), squeeze=False).flat, results, strict=True
+    ):
         roc, area = result.roc, result.auroc
         axes.plot(roc.false_positive_rate, roc.true_positive_rate, color=_COLOURS[0])
         for point in result.points:
@@ -127,7 +132,8 @@ def draw_binary_roc(results: Sequence[BinaryResult], title: str, *, is_synthetic
             )
         _finish_roc_axes(axes)
         axes.set_title(
-            f"{fit_label(result.task.name)}: AUC {area.value:.3f} [{area.low:.3f}, {area.high:.3f}]\n"
+            f"{fit_label(result.task.name)}: AUC {area.value:.3f} "
+            f"[{area.low:.3f}, {area.high:.3f}]\n"
             f"{result.num_positive} positive, {result.num_negative} negative, "
             f"{area.num_groups} groups",
             fontsize=9,
@@ -157,7 +163,7 @@ def _draw_loss(
     axes.plot(kept["epoch"], kept[column], "o", markersize=5, color=style["color"])
 
 
-def _number_epochs(frame: pd.DataFrame) -> pd.DataFrame:
+def number_epochs(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with epochs that go on rising where a second stage counts from 1 again."""
     if frame["epoch"].is_monotonic_increasing and frame["epoch"].is_unique:
         return frame
@@ -172,7 +178,7 @@ def _finish_loss_axes(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=9))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
 
 
@@ -199,7 +205,7 @@ def _describe_val(aligned: AlignedRuns) -> str:
     return f", n = {counts.pop()}" if len(counts) == 1 and 0 not in counts else ""
 
 
-def _style_of(index: int) -> dict[str, object]:
+def _style_of(index: int) -> dict[str, Any]:
     return {
         "color": _COLOURS[index % len(_COLOURS)],
         "linestyle": _DASHES[index // len(_COLOURS) % len(_DASHES)],

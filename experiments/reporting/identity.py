@@ -70,7 +70,10 @@ def _read_class(path: Path, name: str) -> dict[str, Any]:
     except (OSError, SyntaxError, ValueError):
         return {}
     imports = {
-        alias.asname or alias.name: (_SCRIPTS.parent / f"{node.module.replace('.', '/')}.py", alias.name)
+        alias.asname or alias.name: (
+            _SCRIPTS.parent / f"{node.module.replace('.', '/')}.py",
+            alias.name,
+        )
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names

@@ -103,7 +103,9 @@ class FinishedRun:
         """
         frame = _read_csv(self.path / _METRICS)
         if "epoch" not in frame or frame.empty:
-            raise ValueError(f"{self.path / _METRICS} holds no epochs. Train again with --overwrite.")
+            raise ValueError(
+                f"{self.path / _METRICS} holds no epochs. Train again with --overwrite."
+            )
         return frame
 
 

@@ -54,7 +54,7 @@ def estimate_average_precision(
     is_positive: NDArray[np.bool_], scores: Floats, groups: NDArray[np.str_]
 ) -> Estimate:
     """Return the average precision (steps, not trapezoids), with its interval."""
-    return _estimate(_average_precision_scorer(is_positive, scores), groups)
+    return _estimate(average_precision_scorer(is_positive, scores), groups)
 
 
 def estimate_macro_auroc(frame: pd.DataFrame) -> Estimate:
@@ -126,9 +126,10 @@ def auroc_scorer(is_positive: NDArray[np.bool_], scores: Floats) -> Callable[[Fl
     return score
 
 
-def _average_precision_scorer(
+def average_precision_scorer(
     is_positive: NDArray[np.bool_], scores: Floats
 ) -> Callable[[Floats], Floats]:
+    """Return the same for the average precision, as ``sklearn.metrics.average_precision_score``."""
     levels, places = np.unique(-scores, return_inverse=True)
 
     def score(weights: Floats) -> Floats:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -159,15 +160,18 @@ def bootstrap_groups(
         weights = np.bincount(places.ravel(), minlength=rows.size).reshape(rows.shape)
         return score(weights.astype(float)).reshape(drawn.shape[:-1])
 
-    result = stats.bootstrap(
-        (np.arange(num_groups),),
-        score_indices,
-        n_resamples=num_resamples,
-        batch=max(1, _MAX_DRAWN_AT_ONCE // max(num_groups, num_images)),
-        vectorized=True,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
+    with warnings.catch_warnings():
+        # It is about scipy's own interval, which cannot leave out draws without a score.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        result = stats.bootstrap(
+            (np.arange(num_groups),),
+            score_indices,
+            n_resamples=num_resamples,
+            batch=max(1, _MAX_DRAWN_AT_ONCE // max(num_groups, num_images)),
+            vectorized=True,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        )
     distribution: Floats = result.bootstrap_distribution
     return distribution
 

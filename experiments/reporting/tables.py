@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.reporting.class_tables import build_class_table, format_class_table
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.statistics import (
     METRICS,
@@ -23,23 +24,26 @@ from experiments.reporting.statistics import (
 SYNTHETIC_NOTE = "SYNTHETIC data: the figures show that it runs, nothing about real cells."
 
 
-def estimate_runs(runs: Sequence[FinishedRun], *, restricted: bool = False) -> dict[str, Estimate]:
+def estimate_runs(
+    runs: Sequence[FinishedRun], test: str | None = None, *, restricted: bool = False
+) -> dict[str, Estimate]:
     """Return accuracy, balanced accuracy and macro F1 on test, means over the runs' seeds.
 
     Args:
         runs: Of one experiment, tested on the same images.
+        test: Name of a further test; None: the main one.
         restricted: Let the models name only the classes that the test split holds.
 
     Raises:
         ValueError: The runs were not tested on the same images.
     """
-    frames = [run.predictions() for run in runs]
+    frames = [run.predictions(test) for run in runs]
     if any(frame["sample_id"].tolist() != frames[0]["sample_id"].tolist() for frame in frames):
         raise ValueError(
             f"{runs[0].path} and its sister runs were tested on different images; their mean would "
             "mean nothing. Report them apart."
         )
-    classes = list(runs[0].summary["test"]["per_class"])
+    classes = runs[0].classes
     if restricted:
         classes = find_present(frames[0]["label"].tolist(), classes)
         frames = [restrict_predictions(frame, classes) for frame in frames]
@@ -77,12 +81,7 @@ def format_result(run: FinishedRun) -> str:
         for name in ("loss", "expected_calibration_error", "brier")
     ]
     lines += _format_restricted(run)
-    lines += ["", f"  {'class':14}{'precision':>10}{'recall':>8}{'f1':>8}{'support':>9}"]
-    lines += [
-        f"  {name:14}{row['precision']:10.3f}{row['recall']:8.3f}{row['f1']:8.3f}"
-        f"{row['support']:9d}"
-        for name, row in test["per_class"].items()
-    ]
+    lines += ["", format_class_table(build_class_table(run))]
     left_out = summary["data"].get("left_out", {})
     if left_out:
         lines += ["", "Left out of the data:"]
@@ -141,29 +140,35 @@ def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
         row["train_images"] = sum(members[0].summary["splits"]["train"]["images"].values())
         row["test_images"] = estimates["accuracy"].num_images
         row["test_groups"] = estimates["accuracy"].num_groups
-        row |= _score_columns(members, estimates)
+        row |= score_columns(members, estimates)
         if "restricted" in members[0].summary["test"]:
             row["restricted_to"] = " ".join(members[0].summary["test"]["restricted"]["classes"])
-            row |= _score_columns(members, estimate_runs(members, restricted=True), "restricted")
+            row |= score_columns(
+                members, estimate_runs(members, restricted=True), entry="restricted"
+            )
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _score_columns(
-    runs: Sequence[FinishedRun], estimates: dict[str, Estimate], entry: str | None = None
+def score_columns(
+    runs: Sequence[FinishedRun],
+    estimates: dict[str, Estimate],
+    test: str | None = None,
+    entry: str | None = None,
 ) -> dict[str, Any]:
-    """Return mean, standard deviation and interval of each metric.
+    """Return mean, standard deviation and interval of each metric, as columns of a table.
 
     Args:
         runs: Over whose seeds the standard deviation goes.
         estimates: Of the same runs, by metric.
+        test: Name of a further test; None: the main one.
         entry: Of the summary's test result that holds the runs' scores; comes before the names.
     """
     prefix = f"{entry}_" if entry else ""
     columns: dict[str, Any] = {}
+    tests = [run.test_metrics(test) for run in runs]
     for name, found in estimates.items():
-        tests = [run.summary["test"] for run in runs]
-        values = [(test[entry] if entry else test)[name] for test in tests]
+        values = [(metrics[entry] if entry else metrics)[name] for metrics in tests]
         columns[prefix + name] = found.value
         columns[f"{prefix}{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
         columns[f"{prefix}{name}_low"] = found.low
@@ -194,12 +199,13 @@ def _format_row(row: dict[str, Any], title: str, prefix: str = "") -> str:
         str(row["train_images"]),
         str(row["epochs"]),
         str(row["seeds"]),
-        *(_format_cell(row, prefix + name) for name in METRICS),
+        *(format_cell(row, prefix + name) for name in METRICS),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _format_cell(row: dict[str, Any], name: str) -> str:
+def format_cell(row: dict[str, Any], name: str) -> str:
+    """Return a score of a table's row with spread and interval, ``0.83 ± 0.05 [0.81, 0.86]``."""
     spread = "" if pd.isna(row[f"{name}_sd"]) else f" ± {row[f'{name}_sd']:.3f}"
     return f"{row[name]:.3f}{spread} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
 
@@ -214,7 +220,9 @@ def replace_between_markers(text: str, name: str, content: str) -> str:
     """
     start, end = f"<!-- results:{name} -->", f"<!-- /results:{name} -->"
     if start not in text or end not in text:
-        raise ValueError(f"There are no markers {start} and {end}.")
+        raise ValueError(
+            f"There are no markers {start} and {end}. Put these two lines where the table belongs."
+        )
     before, rest = text.split(start, 1)
     after = rest.split(end, 1)[1]
     return f"{before}{start}\n{content}\n{end}{after}"

@@ -226,9 +226,9 @@ def test_report_writes_the_table_from_runs_and_refuses_to_mix(tiny_bundle, tmp_p
             )
         )
     readme = tmp_path / "README.md"
-    readme.write_text("above\n<!-- results:main -->\nold\n<!-- /results:main -->\nbelow\n")
-    options = report.Options(runs=(runs,), name="main", out=tmp_path, readme=readme)
-    table = report.main(options)
+    readme.write_text("above\n<!-- results:main_job -->\nold\n<!-- /results:main_job -->\nbelow\n")
+    options = report.Options(runs=(runs,), out=tmp_path, readme=readme)
+    table = report.main(options)["main_job"]
     assert table.loc[0, "seeds"] == 2
     accuracies = [
         read_finished(runs / f"base_wbc/split-10/seed-{seed}")[1]["test"]["accuracy"]
@@ -240,7 +240,7 @@ def test_report_writes_the_table_from_runs_and_refuses_to_mix(tiny_bundle, tmp_p
     assert text.endswith("below\n")
     assert "old" not in text
     assert "| base_wbc | 10 % |" in text
-    assert len(pd.read_csv(tmp_path / "main.csv")) == 1
+    assert len(pd.read_csv(tmp_path / "main_job.csv")) == 1
 
 
 @pytest.mark.parametrize(
