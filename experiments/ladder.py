@@ -28,7 +28,8 @@ VARIANT_NAMES: Final[tuple[Variant, ...]] = get_args(Variant)
 TRANSFER: Final[tuple[Variant, ...]] = ("vgg16", "resnet50")
 OTHER: Final = "other"
 
-EPOCHS, LONG_EPOCHS, SYNTHETIC_EPOCHS = 30, 50, 2
+EPOCHS, LONG_EPOCHS = 30, 50
+SYNTHETIC_EPOCHS, SYNTHETIC_TRANSFER_EPOCHS = 4, 1
 _LONG: Final[tuple[Variant, ...]] = ("l1-l2", "final")
 _WEIGHT_SUFFIXES: Final = (".safetensors", ".pth", ".pt")
 
@@ -52,7 +53,7 @@ def spec_of(variant: Variant) -> ModelSpec:
 def epochs_of(variant: Variant, *, is_synthetic: bool) -> int:
     """Return the epochs of the source system; on synthetic images few."""
     if is_synthetic:
-        return SYNTHETIC_EPOCHS
+        return SYNTHETIC_TRANSFER_EPOCHS if variant in TRANSFER else SYNTHETIC_EPOCHS
     return LONG_EPOCHS if variant in _LONG else EPOCHS
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.reporting.canvas import DPI, Picture, to_pixels
 from experiments.reporting.ladder import REPORTED
@@ -42,6 +43,7 @@ def draw_ladder(runs: Mapping[str, FinishedRun]) -> Picture:
                 axes.axhline(value, color=colour, linestyle=":", linewidth=1)
         axes.set_title(f"{variant}\ntest {run.summary['test']['accuracy']:.3f}", fontsize=9)
         axes.set_ylim(0, 1.02)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=7)
     for axes in panels.flat[len(runs) :]:
