@@ -36,7 +36,6 @@ from trainers.config import Stage, TrainerConfig
 from trainers.device import hide_bars
 
 EXPERIMENT: Final = "bccd_xception"
-BACKBONE: Final = "legacy_xception"
 ROUND_EPOCHS, SYNTHETIC_ROUND_EPOCHS = 10, 1
 INPUT_SIZE, SYNTHETIC_INPUT_SIZE = (240, 320), (72, 96)
 
@@ -56,7 +55,7 @@ class Options(KaggleOptions):
 
     splits: Splits | Literal["all"] = "official"
     """Of what the model is tested on: new photographs, or (leaky) known ones; all: each in turn."""
-    backbone: str = BACKBONE
+    backbone: str = "legacy_xception"
     """Any torchvision or timm classifier."""
     backbone_weights: str = PRETRAINED
     """pretrained, random, or the path of a safetensors file or state dict."""
@@ -121,7 +120,7 @@ def _train(options: Options, splits: Splits, cells: SampleSet) -> FinishedRun:
 
 
 def _name_folder(options: Options, splits: str) -> str:
-    return splits if options.backbone == BACKBONE else f"{splits}-{options.backbone}"
+    return splits if options.backbone == Options.backbone else f"{splits}-{options.backbone}"
 
 
 def describe_spec(options: Options, *, is_synthetic: bool) -> BackboneSpec:

@@ -40,7 +40,7 @@ def add_other(cells: SampleSet) -> SampleSet:
     It is an output of the model, never a label; scores stand over the classes that have images,
     and beside them those of the model when it may name no other.
     """
-    return replace(cells, classes=(*cells.classes, OTHER), has_published_test=True)
+    return replace(cells, classes=(*cells.classes, OTHER))
 
 
 def spec_of(variant: Variant) -> ModelSpec:

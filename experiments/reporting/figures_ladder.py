@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments.reporting.canvas import DPI, Picture, to_pixels
-from experiments.reporting.ladder import REPORTED
+from experiments.reporting.ladder import find_reported_accuracy
 from experiments.reporting.load_runs import FinishedRun
 
 _COLUMNS: Final = 5
-_COLOURS: Final = {"train": "tab:blue", "val": "tab:orange"}
-_LABELS: Final = {"train": "training", "val": "validation"}
+_CURVES: Final[tuple[tuple[str, Literal["train", "validation"], str], ...]] = (
+    ("train", "train", "tab:blue"),
+    ("val", "validation", "tab:orange"),
+)
 
 
 def draw_ladder(runs: Mapping[str, FinishedRun]) -> Picture:
@@ -34,13 +36,13 @@ def draw_ladder(runs: Mapping[str, FinishedRun]) -> Picture:
     for axes, (variant, run) in zip(panels.flat, runs.items(), strict=False):
         frame = run.metrics().set_index("epoch")
         best = run.summary["best_epoch"]
-        reported = (None, None) if is_synthetic else REPORTED.get(variant, (None, None))
-        for (split, colour), value in zip(_COLOURS.items(), reported, strict=True):
-            curve = frame[f"{split}/accuracy"]
-            axes.plot(curve.index, curve, color=colour, linewidth=1.2, label=_LABELS[split])
+        for tag, split, colour in _CURVES:
+            curve = frame[f"{tag}/accuracy"]
+            axes.plot(curve.index, curve, color=colour, linewidth=1.2, label=split)
             axes.plot(best, curve[best], "o", color=colour, markersize=3.5)
-            if value is not None:
-                axes.axhline(value, color=colour, linestyle=":", linewidth=1)
+            reported = find_reported_accuracy(variant, split)
+            if reported is not None and not is_synthetic:
+                axes.axhline(reported, color=colour, linestyle=":", linewidth=1)
         axes.set_title(f"{variant}\ntest {run.summary['test']['accuracy']:.3f}", fontsize=9)
         axes.set_ylim(0, 1.02)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))

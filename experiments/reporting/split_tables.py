@@ -8,8 +8,7 @@ from typing import Any, Final
 import pandas as pd
 
 from experiments.reporting.load_runs import FinishedRun
-from experiments.reporting.statistics import METRICS, estimate, group_confusions
-from experiments.reporting.tables import SYNTHETIC_NOTE
+from experiments.reporting.tables import SYNTHETIC_NOTE, estimate_runs, score_columns
 
 _LAST: Final = "last"
 
@@ -20,7 +19,7 @@ def build_split_table(runs: Mapping[str, FinishedRun]) -> pd.DataFrame:
     Columns: splits, stage (``stage-1`` and so on, ``last`` for the model that the run ends with),
     train_images, train_photographs, test_images, test_photographs, siblings_in_training (share of
     test images whose photograph is trained on), and accuracy, balanced_accuracy and macro_f1, each
-    with ``_low`` and ``_high`` of its 95 % interval over photographs; synthetic.
+    with ``_sd`` (empty), ``_low`` and ``_high`` of its 95 % interval over photographs; synthetic.
 
     Args:
         runs: By the name of their splits; their summaries hold ``siblings_in_training``.
@@ -64,13 +63,7 @@ def format_split_table(table: pd.DataFrame) -> str:
 
 
 def _score(run: FinishedRun, test: str | None) -> dict[str, Any]:
-    frame = run.predictions(test)
-    confusions = group_confusions(frame["label"], frame["pred"], frame["group"], run.classes)[None]
-    scores: dict[str, Any] = {
-        "test_images": len(frame),
-        "test_photographs": frame["group"].nunique(),
-    }
-    for name, metric in METRICS.items():
-        found = estimate(confusions, metric)
-        scores |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-    return scores
+    estimates = estimate_runs([run], test)
+    some = estimates["accuracy"]
+    scores = {"test_images": some.num_images, "test_photographs": some.num_groups}
+    return scores | score_columns([run], estimates, test)
