@@ -8,9 +8,10 @@ random over all images, as the source system did), or `all` three side by side.
 
     python experiments/bccd_xception.py --data-root DIR --splits all
 
-Time: at 240x320 on two cores with bf16 see the README; a minute without --data-root. The source
-system reports 0.26 untrained, 0.82 with a frozen trunk and 0.96 tuned, on leaky splits. Its
-gray-level histograms are those of experiments/explore_data.py; misread cells are in TensorBoard.
+Time: at 240x320 with bf16 an image takes one core about 0.05 s in round 1 and in a test, and 0.2 s
+in round 2; about a minute for one of the splits without --data-root. The source system reports 0.26
+untrained, 0.82 with a frozen trunk and 0.96 tuned, on leaky splits. Its gray-level histograms are
+those of experiments/explore_data.py; misread cells are in TensorBoard.
 """
 
 from __future__ import annotations
