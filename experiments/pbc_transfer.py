@@ -33,7 +33,13 @@ from experiments.classifiers import PublishedOptions, train_classifier
 from experiments.cli import run_script
 from experiments.reporting.load_runs import FinishedRun
 from experiments.results import show_phases
-from experiments.transfer import Start, start_from_library, start_from_run, start_from_scratch
+from experiments.transfer import (
+    Start,
+    require_unseen,
+    start_from_library,
+    start_from_run,
+    start_from_scratch,
+)
 from models.backbones import PRETRAINED
 from trainers.config import Stage, TrainerConfig
 from trainers.errors import RunError
@@ -119,6 +125,8 @@ def main(options: Options) -> FinishedRun:
         options.cache_root,
         skip_unreadable=options.skip_unreadable,
     )
+    if start.run_dir is not None:
+        require_unseen(start.run_dir, cells)
     run = train_classifier(
         options,
         Path(EXPERIMENT, start.variant, f"seed-{options.seed}"),

@@ -148,6 +148,7 @@ def fit_and_test_classifier(
         return open_images(samples, sample_set.classes, image_size, features)
 
     data = {split: open_data(sample_set.of_split(split, label_percent)) for split in SPLITS}
+    run.record_seen([*data["train"].samples, *data["val"].samples])
     hooks = default_hooks(run.run_dir, title, classifier_pictures())
     if config.stages:
         hooks.insert(0, UnfreezingHook())

@@ -9,12 +9,14 @@ from typing import Any
 
 from torch import nn
 
+from datasets.samples import SampleSet
 from models.backbone_classifier import BackboneClassifier
 from models.backbones import RANDOM
 from models.frozen import hash_state
 from models.registry import BackboneSpec, parse_model
 from trainers.errors import RunError
 from trainers.restore import load_trunk, restore_classifier
+from trainers.run import read_seen
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Start:
         initialise: Changes the new model; None: nothing.
         source: Identity of the run that the trunk comes from; without paths, so that folders may
             be moved.
+        run_dir: Of that run.
     """
 
     variant: str
@@ -35,6 +38,7 @@ class Start:
     weights: str = RANDOM
     initialise: Callable[[nn.Module], None] | None = None
     source: Mapping[str, Any] | None = None
+    run_dir: Path | None = None
 
     @property
     def is_transfer(self) -> bool:
@@ -81,7 +85,29 @@ def start_from_run(run_dir: Path, *, is_synthetic: bool) -> Start:
             "data": data["name"],
             "git_commit": restored.summary["git_commit"],
         },
+        run_dir=run_dir,
     )
+
+
+def require_unseen(run_dir: Path, cells: SampleSet) -> None:
+    """Refuse to test a run's trunk on images that the run has seen.
+
+    Args:
+        run_dir: Folder of the run.
+        cells: Whose test and validation images must be new.
+
+    Raises:
+        RunError: Some are not, or the run does not say what it has seen.
+    """
+    seen = read_seen(run_dir)
+    held_out = [s for s in cells.samples if s.split != "train"]
+    known = [sample.sample_id for sample in held_out if sample.sha256 in seen]
+    if known:
+        raise RunError(
+            f"--from-run {run_dir} has learnt from {len(known)} of the {len(held_out)} validation "
+            f"and test images of {cells.name}, e.g. {known[0]}: the test would not be one on new "
+            "cells. Pass a run on other images; experiments/lay_out.py --half divides a set."
+        )
 
 
 def start_from_library(backbone: str, weights: str, size: int) -> Start:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +51,7 @@ def other_root(tmp_path: Path) -> Path:
 
 
 def options(root: Path, out: Path, layout: str = "raabin", **changes) -> lay_out.Options:
-    return replace(lay_out.Options(layout=layout, root=root, out=out), **changes)
+    return lay_out.Options(layout=layout, root=root, out=out, **changes)
 
 
 def files_below(root: Path) -> list[Path]:
@@ -245,3 +244,36 @@ def test_the_real_set_is_laid_out_both_ways(tmp_path):
     by_code = lay_out.main(options(Path(real) / "pbc", tmp_path / "aml", "aml")).count()
     assert by_code["neutrophil_segmented"] + by_code["neutrophil_band"] <= total["neutrophil"]
     assert by_code["erythroblast"] == total["erythroblast"]
+
+
+def test_halves_share_no_image_and_hold_all(pbc_root, tmp_path):
+    halves = [
+        lay_out.main(options(pbc_root, tmp_path / half, "pbc", half=half))
+        for half in ("first", "second")
+    ]
+    names = [{Path(image.image_id).name for image in half.images} for half in halves]
+    assert not names[0] & names[1]
+    whole = {path.name for path in files_below(pbc_root / pbc.FOLDER)}
+    assert names[0] | names[1] == whole
+    assert [half.name for half in halves] == ["PBC, first half", "PBC, second half"]
+    for half in halves:
+        assert set(half.count()) == set(halves[0].count())
+
+
+def test_copies_of_a_photograph_are_in_one_half(pbc_root, tmp_path):
+    folder = pbc_root / pbc.FOLDER
+    for path in files_below(folder)[::7]:
+        copy = path.with_stem(f"{path.stem}0000")
+        copy.write_bytes(path.read_bytes())
+    for half in ("first", "second"):
+        lay_out.main(options(pbc_root, tmp_path / half, "pbc", half=half))
+    first, second = (
+        {p.read_bytes() for p in files_below(tmp_path / h / pbc.FOLDER)}
+        for h in ("first", "second")
+    )
+    assert not first & second
+
+
+def test_a_layout_of_its_own_needs_a_half(tmp_path):
+    with pytest.raises(ValueError, match="--as pbc would be the source itself: pass --half"):
+        options(tmp_path, tmp_path / "out", "pbc")

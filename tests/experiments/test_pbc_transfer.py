@@ -12,6 +12,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from datasets.protocols import Protocol, open_protocol
+from datasets.published import drop_absent_classes
 from experiments import aml_resnext, pbc_transfer, training, transfer
 from experiments.pbc_transfer import Options
 from experiments.reporting.load_runs import FinishedRun
@@ -23,7 +25,7 @@ from trainers.config import Stage
 from trainers.errors import InterruptedRunError, RunError
 from trainers.hooks.base import Hook
 from trainers.restore import RestoredClassifier, restore_classifier
-from trainers.run import read_finished
+from trainers.run import SEEN_IMAGES, read_finished, read_seen
 
 BACKBONE = "resnet10t"
 SIZE = 32
@@ -315,6 +317,31 @@ def test_a_run_without_a_trunk_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(transfer, "restore_classifier", lambda run_dir: restored)
     with pytest.raises(RunError, match="its model has no trunk to take over"):
         transfer.start_from_run(tmp_path, is_synthetic=True)
+
+
+def test_a_trunk_that_has_seen_the_test_images_is_refused(shared, aml_run, tmp_path):
+    published = Options(data_root=shared).read("pbc")
+    protocol = Protocol(0.1, 0.1, copies=None)
+    drawn = open_protocol(published, protocol, shared / "cache")
+    transfer.require_unseen(aml_run, drawn)
+    seen = tmp_path / SEEN_IMAGES
+    train, test = drawn.of_split("train")[0], drawn.of_split("test")[0]
+    seen.write_text(f"{train.sha256}\n")
+    transfer.require_unseen(tmp_path, drawn)
+    seen.write_text(f"{train.sha256}\n{test.sha256}\n")
+    with pytest.raises(RunError, match=r"has learnt from 1 of the \d+ validation and test images"):
+        transfer.require_unseen(tmp_path, drawn)
+    seen.unlink()
+    with pytest.raises(RunError, match="does not say which images it learnt from"):
+        transfer.require_unseen(tmp_path, drawn)
+
+
+def test_a_run_says_which_images_it_learnt_from(shared, aml_run):
+    published, _ = drop_absent_classes(Options(data_root=shared).read("aml"))
+    drawn = open_protocol(published, Protocol(0.1, 0.1, copies=None), shared / "cache")
+    held_out = {sample.sha256 for sample in drawn.of_split("test")}
+    everything = {sample.sha256 for sample in drawn.samples}
+    assert read_seen(aml_run) == everything - held_out
 
 
 def test_without_an_aml_run_real_cells_are_refused(shared, tmp_path):
