@@ -1,11 +1,13 @@
 """What do the synthetic images look like?
 
-Writes the synthetic bundle into a folder in the course bundle's layout, and contact sheets of its
-cells and tissue tiles.
+Writes a synthetic set into a folder, in the layout of the course bundle or in that of a published
+cell set, and contact sheets of it. Scripts draw the same images themselves where no --data-root is
+given; this one makes larger or other ones.
 
     python experiments/draw_synthetic.py --out data/synthetic [--scale 2]
+    python experiments/draw_synthetic.py --layout raabin --out data/synthetic-raabin
 
-Time: about 20 seconds for the default sizes.
+Time: about 20 seconds for the bundle, 5 seconds for another layout.
 """
 
 from __future__ import annotations
@@ -13,14 +15,19 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.synthetic import (
+    PublishedSizes,
     SyntheticSizes,
+    SyntheticSource,
     draw_cell_sheet,
+    draw_published_sheet,
     draw_tissue_sheet,
     write_synthetic_bundle,
+    write_synthetic_published,
 )
 from experiments.cli import run_script
 
@@ -30,35 +37,63 @@ class Options:
     """Where the images go and how many there are."""
 
     out: Path
-    """New folder for the bundle and the sheets."""
+    """New folder for the images and the sheets."""
+    layout: Literal["bundle"] | SyntheticSource = "bundle"
+    """The course bundle, or the published set whose folders and file names the images get."""
     scale: int = 1
-    """Times the default number of training cells, tiles and renal images."""
+    """Times the default number of images; of the bundle: training cells, tiles, renal images."""
     seed: int = 0
     """Of the images."""
     columns: int = 8
-    """Cells of each class on the sheet."""
+    """Cells of each class, or a photograph and its copies, on the sheet."""
     sheets_only: bool = False
-    """Write the contact sheets and no bundle."""
+    """Write the contact sheets and no set."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot work.
+
+        Raises:
+            ValueError: Naming the flag.
+        """
+        for flag, value in (("--scale", self.scale), ("--columns", self.columns)):
+            if value < 1:
+                raise ValueError(f"{flag} must be 1 or more, not {value}.")
 
 
 def main(options: Options) -> None:
-    """Write bundle and sheets."""
-    if options.out.exists() and any(options.out.iterdir()) and not options.sheets_only:
-        raise ValueError(f"{options.out} is not empty. Pass another --out.")
-    options.out.mkdir(parents=True, exist_ok=True)
-    draw_cell_sheet(options.columns, 128, options.seed).save(options.out / "synthetic_cells.jpg")
-    draw_tissue_sheet(256, options.seed).save(options.out / "synthetic_tissue.jpg")
-    print(f"Contact sheets: {options.out}/synthetic_cells.jpg, synthetic_tissue.jpg")
+    """Write set and sheets."""
+    out = options.out
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file. Pass a folder as --out.")
+    if out.exists() and any(out.iterdir()) and not options.sheets_only:
+        raise ValueError(f"{out} is not empty. Pass another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    if options.layout == "bundle":
+        draw_cell_sheet(options.columns, 128, options.seed).save(out / "synthetic_cells.jpg")
+        draw_tissue_sheet(256, options.seed).save(out / "synthetic_tissue.jpg")
+        print(f"Contact sheets: {out}/synthetic_cells.jpg, synthetic_tissue.jpg")
+    else:
+        sheet_path = out / f"synthetic_{options.layout}.jpg"
+        draw_published_sheet(options.layout, options.columns, options.seed).save(sheet_path)
+        print(f"Contact sheet: {sheet_path}")
     if not options.sheets_only:
-        sizes = SyntheticSizes(seed=options.seed)
-        larger = replace(
-            sizes,
-            cells_by_class=tuple(number * options.scale for number in sizes.cells_by_class),
-            tiles_by_class=sizes.tiles_by_class * options.scale,
-            renal_images=sizes.renal_images * options.scale,
-        )
-        write_synthetic_bundle(options.out, larger)
-        print(f"Bundle: pass --data-root {options.out}")
+        _write_set(options)
+        print(f"Set: pass --data-root {out}")
+
+
+def _write_set(options: Options) -> None:
+    if options.layout != "bundle":
+        sizes = PublishedSizes(scale=options.scale, seed=options.seed)
+        write_synthetic_published(options.out, options.layout, sizes)
+        return
+    bundle = SyntheticSizes(seed=options.seed)
+    larger = replace(
+        bundle,
+        cells_by_class=tuple(number * options.scale for number in bundle.cells_by_class),
+        tiles_by_class=bundle.tiles_by_class * options.scale,
+        renal_images=bundle.renal_images * options.scale,
+    )
+    write_synthetic_bundle(options.out, larger)
 
 
 if __name__ == "__main__":

@@ -5,32 +5,22 @@ Readers, splits, masks and JPEG decoding are then those of real data.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import shutil
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Never
 
 import numpy as np
-from filelock import FileLock
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 from datasets.synthetic.cells import draw_cell
+from datasets.synthetic.storage import draw_once, generator_of, save_image, write_marker
 from datasets.synthetic.tissue import draw_lymph_node_tile, draw_renal_tile
 from datasets.taxonomy import LABEL_PERCENTS, TILE_CLASSES, WBC_CLASSES
 
-SYNTHETIC_MARKER: Final = "SYNTHETIC.json"
-"""Lies at the root of every synthetic set; readers stamp what they find below it."""
-
 _GENERATOR_VERSION: Final = 1
-_JPEG_QUALITY: Final = 92
 _MASKED_PERCENT: Final = 10
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,21 +46,10 @@ class SyntheticSizes:
 def ensure_synthetic_bundle(cache_root: Path, sizes: SyntheticSizes | None = None) -> Path:
     """Return the folder of the synthetic bundle, drawing it first if it is not in the cache."""
     sizes = sizes or SyntheticSizes()
-    identity = json.dumps({"version": _GENERATOR_VERSION, **asdict(sizes)}, sort_keys=True)
-    folder = cache_root / f"synthetic-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            unfinished = folder.with_name(f".{folder.name}.unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            write_synthetic_bundle(unfinished, sizes)
-            unfinished.rename(folder)
-    return folder
-
-
-def is_synthetic_root(root: Path) -> bool:
-    """Return whether `root` is, or lies in, a synthetic bundle."""
-    return any((folder / SYNTHETIC_MARKER).is_file() for folder in [root, *root.resolve().parents])
+    identity = {"version": _GENERATOR_VERSION, **asdict(sizes)}
+    return draw_once(
+        cache_root, "synthetic", identity, partial(write_synthetic_bundle, sizes=sizes)
+    )
 
 
 def write_synthetic_bundle(root: Path, sizes: SyntheticSizes) -> None:
@@ -79,9 +58,7 @@ def write_synthetic_bundle(root: Path, sizes: SyntheticSizes) -> None:
     The same sizes and seed give the same pictures. As in the course bundle, WBC_50, WBC_10 and
     WBC_1 repeat images of WBC_100, and a tenth of the training images of each have masks.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    marker = {"synthetic": True, "version": _GENERATOR_VERSION, **asdict(sizes)}
-    (root / SYNTHETIC_MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+    write_marker(root, {"version": _GENERATOR_VERSION, **asdict(sizes)})
     tiles = {"train": sizes.tiles_by_class, "val": sizes.tiles_by_class // 4}
     tiles["test"] = sizes.tiles_by_class // 3
     total = sum(sizes.cells_by_class) + sum(sizes.val_cells_by_class) + sizes.renal_images
@@ -91,15 +68,15 @@ def write_synthetic_bundle(root: Path, sizes: SyntheticSizes) -> None:
         _write_val_cells(root, sizes, bar)
         _write_tiles(root / "CAM16_100cls_10mask", tiles, sizes, bar)
         for index in range(sizes.renal_images):
-            tile = draw_renal_tile(sizes.renal_size, _generator(sizes.seed, "renal", index))
-            _save(root / "pRCC_nolabel" / f"renal_{index:04d}.jpeg", tile)
+            tile = draw_renal_tile(sizes.renal_size, generator_of(sizes.seed, "renal", index))
+            save_image(root / "pRCC_nolabel" / f"renal_{index:04d}.jpeg", tile)
             bar.update()
 
 
 def _write_training_cells(root: Path, sizes: SyntheticSizes, bar: tqdm[Never]) -> None:
     for label, number in zip(WBC_CLASSES, sizes.cells_by_class, strict=True):
         for index in range(number):
-            rng = _generator(sizes.seed, f"train/{label}", index)
+            rng = generator_of(sizes.seed, f"train/{label}", index)
             picture, mask = draw_cell(label, sizes.cell_size, rng)
             for percent in LABEL_PERCENTS:
                 kept = _share(number, percent)
@@ -107,19 +84,19 @@ def _write_training_cells(root: Path, sizes: SyntheticSizes, bar: tqdm[Never]) -
                     continue
                 train = root / f"WBC_{percent}" / "train"
                 name = f"{label.capitalize()}/{label}_{index:04d}.jpg"
-                _save(train / "data" / name, picture)
+                save_image(train / "data" / name, picture)
                 if index < _share(kept, _MASKED_PERCENT):
-                    _save(train / "mask" / name, mask)
+                    save_image(train / "mask" / name, mask)
             bar.update()
 
 
 def _write_val_cells(root: Path, sizes: SyntheticSizes, bar: tqdm[Never]) -> None:
     for label, number in zip(WBC_CLASSES, sizes.val_cells_by_class, strict=True):
         for index in range(number):
-            rng = _generator(sizes.seed, f"val/{label}", index)
+            rng = generator_of(sizes.seed, f"val/{label}", index)
             picture, _ = draw_cell(label, sizes.cell_size, rng)
             folder = root / "WBC_100" / "val" / "data" / label.capitalize()
-            _save(folder / f"{label}_v{index:04d}.jpg", picture)
+            save_image(folder / f"{label}_v{index:04d}.jpg", picture)
             bar.update()
 
 
@@ -129,12 +106,12 @@ def _write_tiles(
     for split, number in tiles.items():
         for label in TILE_CLASSES:
             for index in range(number):
-                rng = _generator(sizes.seed, f"{split}/{label}", index)
+                rng = generator_of(sizes.seed, f"{split}/{label}", index)
                 tile, mask = draw_lymph_node_tile(label, sizes.tile_size, rng)
                 name = f"{label}/{label}_{split}_{index:04d}.jpg"
-                _save(root / split / "data" / name, tile)
+                save_image(root / split / "data" / name, tile)
                 if split == "train" and index < _share(number, _MASKED_PERCENT):
-                    _save(root / split / "mask" / name, mask)
+                    save_image(root / split / "mask" / name, mask)
                 bar.update()
 
 
@@ -142,7 +119,10 @@ def draw_cell_sheet(columns: int, size: int, seed: int) -> Image.Image:
     """Return `columns` cells of `size` pixels of each class, a row a class in their order."""
     rows = [
         np.hstack(
-            [draw_cell(label, size, _generator(seed, label, index))[0] for index in range(columns)]
+            [
+                draw_cell(label, size, generator_of(seed, label, index))[0]
+                for index in range(columns)
+            ]
         )
         for label in WBC_CLASSES
     ]
@@ -153,23 +133,12 @@ def draw_tissue_sheet(size: int, seed: int) -> Image.Image:
     """Return two normal, two tumor and two renal tiles of `size` pixels side by side."""
     pairs = [(label, index) for label in TILE_CLASSES for index in range(2)]
     tiles = [
-        draw_lymph_node_tile(label, size, _generator(seed, label, index))[0]
+        draw_lymph_node_tile(label, size, generator_of(seed, label, index))[0]
         for label, index in pairs
     ]
-    tiles += [draw_renal_tile(size, _generator(seed, "renal", index)) for index in range(2)]
+    tiles += [draw_renal_tile(size, generator_of(seed, "renal", index)) for index in range(2)]
     return Image.fromarray(np.hstack(tiles))
 
 
 def _share(number: int, percent: int) -> int:
     return max(1, number * percent // 100)
-
-
-def _generator(seed: int, kind: str, index: int) -> np.random.Generator:
-    """Return a generator of its own for each picture, so that counts don't change pictures."""
-    digest = hashlib.sha256(f"{seed}/{kind}/{index}".encode()).digest()
-    return np.random.default_rng(list(digest))
-
-
-def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, quality=_JPEG_QUALITY)

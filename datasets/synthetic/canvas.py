@@ -6,6 +6,8 @@ S side of a square canvas in pixels. Coordinates are (x, y) in pixels from the u
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,26 @@ from scipy import ndimage
 
 Canvas = NDArray[np.float32]
 Plane = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Microscope:
+    """What differs between laboratories: stain, lamp, lens and camera.
+
+    Attributes:
+        stain: Factor on the optical density of red, green and blue.
+        light: Factor on the brightness of red, green and blue.
+        blur: Standard deviation in pixels that the lens adds to the focus error.
+        noise: Standard deviation of the sensor's noise, of a range of 1.
+    """
+
+    stain: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    light: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    blur: float = 0.0
+    noise: float = 0.012
+
+
+USUAL_MICROSCOPE: Final = Microscope()
 
 
 def draw_blob(
@@ -99,7 +121,12 @@ def paint(canvas: Canvas, coverage: Plane, colour: Sequence[float] | Canvas) -> 
     canvas += coverage[:, :, None] * (target - canvas)
 
 
-def develop(canvas: Canvas, stain_spread: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+def develop(
+    canvas: Canvas,
+    stain_spread: float,
+    rng: np.random.Generator,
+    microscope: Microscope = USUAL_MICROSCOPE,
+) -> NDArray[np.uint8]:
     """Return the canvas as 8-bit RGB, with a microscope's accidents.
 
     The optical density of each channel is scaled (another stain batch), the light falls off to
@@ -109,14 +136,14 @@ def develop(canvas: Canvas, stain_spread: float, rng: np.random.Generator) -> ND
     density = -np.log(np.clip(canvas, 0.02, 1.0))
     density *= 1 + rng.uniform(-stain_spread, stain_spread)
     density *= 1 + rng.uniform(-stain_spread, stain_spread, size=3) / 2
-    image = np.exp(-density)
+    image = np.exp(-density * np.asarray(microscope.stain, dtype=np.float32))
     x, y = _offsets(size, (size / 2, size / 2))
     tilt = rng.uniform(0, 2 * np.pi)
     light = 1 + rng.uniform(0, 0.12) * (x * np.cos(tilt) + y * np.sin(tilt)) / size
-    image = image * (light * rng.uniform(0.92, 1.06))[:, :, None]
-    blur = rng.uniform(0.3, 1.1)
+    image = image * (light * rng.uniform(0.92, 1.06))[:, :, None] * np.asarray(microscope.light)
+    blur = rng.uniform(0.3, 1.1) + microscope.blur
     image = ndimage.gaussian_filter(image, (blur, blur, 0))
-    image = image + rng.normal(0, 0.012, size=image.shape)
+    image = image + rng.normal(0, microscope.noise, size=image.shape)
     pixels: NDArray[np.uint8] = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
     return pixels
 

@@ -74,7 +74,7 @@ def write_copies(
     """
     recipe = recipe or CopyRecipe()
     rng = np.random.default_rng(seed)
-    counts = _draw_counts(len(photographs), num_images, recipe.most_copies, rng)
+    counts = draw_counts(len(photographs), num_images, recipe.most_copies, rng)
     folder.mkdir(parents=True, exist_ok=True)
     names = iter(rng.permutation(num_images).tolist())
     photograph_of: dict[Path, Path] = {}
@@ -120,9 +120,14 @@ def draw_copy(
     return pixels
 
 
-def _draw_counts(
+def draw_counts(
     num_photographs: int, num_images: int, most: int, rng: np.random.Generator
 ) -> list[int]:
+    """Return how many copies each photograph gets, drawn as `write_copies` says.
+
+    Raises:
+        DatasetError: There is no photograph, or more copies are asked for than allowed.
+    """
     if not num_photographs or num_images > most * num_photographs:
         raise DatasetError(
             f"{num_images} copies of {num_photographs} photographs are more than {most} of each. "
