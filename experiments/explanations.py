@@ -28,7 +28,7 @@ from experiments.reporting.predictions import PredictionReport
 from models.fusion import FusionModel
 from models.registry import input_size_of
 from trainers.device import hide_bars
-from trainers.prediction import Predictor, SizedImages
+from trainers.prediction import Batch, Predictor
 
 _BATCH: Final = 8
 _MAX_STEM: Final = 60
@@ -46,7 +46,7 @@ class _Layer:
 
 
 def write_explanations(
-    predictor: Predictor, report: PredictionReport, folder: Path, layer: str | None, number: int
+    predictor: Predictor, report: PredictionReport, folder: Path, layer: str, number: int
 ) -> int:
     """Write a Grad-CAM overlay for each of the first `number` readable images.
 
@@ -54,19 +54,18 @@ def write_explanations(
         predictor: That made the predictions.
         report: The predictions.
         folder: Gets one PNG an image, ``0001-<name>.png`` and so on.
-        layer: Whose map is weighed; None: the last map of the convolutional network.
+        layer: Whose map is weighed, see `find_cam_layer`.
         number: At most so many pictures.
 
     Returns:
         The number of pictures written.
 
     Raises:
-        DatasetError: The model has no such layer, or an image has gone.
+        UnreadableImageError: An image has gone meanwhile.
     """
     index_of = {name: index for index, name in enumerate(predictor.classes)}
     written = 0
     for paths, images, batch in _read(predictor, report.readable[:number], "explaining"):
-        layer = find_cam_layer(predictor, batch, layer)
         best = [report.rank(path)[0] for path in paths]
         heat = grad_cam(predictor, batch, layer, [index_of[name] for name, _ in best])
         for path, image, values, (name, prob) in zip(paths, images, heat, best, strict=True):
@@ -89,7 +88,7 @@ def write_feature_maps(
     """Write a sheet of the maps of `layer` for each of the first `number` readable images.
 
     Raises:
-        DatasetError: The model has no such layer, or an image has gone.
+        UnreadableImageError: An image has gone meanwhile.
     """
     written = 0
     for paths, images, batch in _read(predictor, report.readable[:number], "feature maps"):
@@ -104,9 +103,7 @@ def write_feature_maps(
     return written
 
 
-def grad_cam(
-    predictor: Predictor, batch: SizedImages, layer: str, targets: Sequence[int]
-) -> Tensor:
+def grad_cam(predictor: Predictor, batch: Batch, layer: str, targets: Sequence[int]) -> Tensor:
     """Return the heat maps, float (B, H, W) >= 0 on the CPU, of the logits `targets`.
 
     The layer's maps are weighed with the mean over the map of the logit's gradient, summed over
@@ -115,7 +112,7 @@ def grad_cam(
     model = predictor.model
     for module in model.modules():
         if getattr(module, "inplace", False):
-            module.inplace = False  # type: ignore[assignment]  # It would overwrite the map.
+            module.inplace = False  # It would overwrite the map.
     own = input_size_of(model)
 
     def forward(images: Tensor) -> Tensor:
@@ -128,17 +125,11 @@ def grad_cam(
     return heat.detach()[:, 0].float().cpu()
 
 
-def feature_maps(predictor: Predictor, batch: SizedImages, layer: str) -> Tensor:
-    """Return the maps of `layer`, float (B, C, H, W) on the CPU.
-
-    Raises:
-        DatasetError: The model has no such layer; the message lists those that it has.
-    """
-    layers = find_layers(predictor, batch)
-    if layer not in layers:
-        raise DatasetError(_no_layer("--feature-maps", layer, layers))
+def feature_maps(predictor: Predictor, batch: Batch, layer: str) -> Tensor:
+    """Return the maps of `layer`, float (B, C, H, W) on the CPU."""
     seen: list[Tensor] = []
-    hook = layers[layer].module.register_forward_hook(lambda *call: seen.append(call[2]))
+    module = predictor.model.get_submodule(layer)
+    hook = module.register_forward_hook(lambda *call: seen.append(call[2].clone()))
     try:
         predictor.predict_batch(batch)
     finally:
@@ -146,13 +137,24 @@ def feature_maps(predictor: Predictor, batch: SizedImages, layer: str) -> Tensor
     return seen[0].float().cpu()
 
 
-def find_cam_layer(predictor: Predictor, batch: SizedImages, layer: str | None) -> str:
+def require_map(predictor: Predictor, layer: str) -> None:
+    """Raise if `layer` gives no map to draw.
+
+    Raises:
+        DatasetError: The model has no such layer; the message lists those that it has.
+    """
+    layers = _find_layers(predictor)
+    if layer not in layers:
+        raise DatasetError(_no_layer("--feature-maps", layer, layers))
+
+
+def find_cam_layer(predictor: Predictor, layer: str | None) -> str:
     """Return `layer`, or the last map of the convolutional network that is no pooling.
 
     Raises:
         DatasetError: There is no such layer, or none that a gradient reaches.
     """
-    layers = {n: entry for n, entry in find_layers(predictor, batch).items() if entry.has_gradient}
+    layers = {name: entry for name, entry in _find_layers(predictor).items() if entry.has_gradient}
     if not layers:
         raise DatasetError(
             "--explain: no gradient reaches a feature map of this model, since its convolutions "
@@ -168,7 +170,7 @@ def find_cam_layer(predictor: Predictor, batch: SizedImages, layer: str | None) 
     return (maps or list(layers))[-1]
 
 
-def find_layers(predictor: Predictor, batch: SizedImages) -> dict[str, _Layer]:
+def _find_layers(predictor: Predictor) -> dict[str, _Layer]:
     """Return by name, in the order in which they end, the layers that give one map an image.
 
     A layer that runs several times in one forward has several maps and is left out.
@@ -186,7 +188,7 @@ def find_layers(predictor: Predictor, batch: SizedImages) -> dict[str, _Layer]:
     hooks = [module.register_forward_hook(record) for module in names]
     try:
         with torch.enable_grad():
-            predictor.forward({size: images[:1] for size, images in batch.items()})
+            predictor.forward(predictor.collate([predictor.resize(Image.new("RGB", (8, 8)))]))
     finally:
         for hook in hooks:
             hook.remove()
@@ -195,7 +197,7 @@ def find_layers(predictor: Predictor, batch: SizedImages) -> dict[str, _Layer]:
 
 def _read(
     predictor: Predictor, paths: Sequence[Path], title: str
-) -> Iterator[tuple[Sequence[Path], list[Picture], SizedImages]]:
+) -> Iterator[tuple[Sequence[Path], list[Picture], Batch]]:
     """Yield paths, images and collated batches."""
     with tqdm(total=len(paths), desc=title, unit="image", disable=hide_bars()) as bar:
         for start in range(0, len(paths), _BATCH):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -23,12 +24,17 @@ import tyro
 from datasets.errors import DatasetError
 from datasets.image_paths import find_images
 from experiments.cli import run_script
-from experiments.explanations import write_explanations, write_feature_maps
+from experiments.explanations import (
+    find_cam_layer,
+    require_map,
+    write_explanations,
+    write_feature_maps,
+)
 from experiments.reporting.prediction_tables import format_report
 from experiments.reporting.predictions import ENDINGS, PredictionReport, write_report
-from trainers.device import Device, precision_of
-from trainers.prediction import PredictionPrecision, Predictor, launch_prediction
-from trainers.restore import restore_classifier
+from trainers.device import Device, Fabric, precision_of
+from trainers.prediction import NUM_WORKERS, PredictionPrecision, Predictor, launch_prediction
+from trainers.restore import RestoredClassifier, restore_classifier
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Options:
     """run: as the run was trained and tested."""
     batch_size: int = 32
     """Images at a time."""
-    num_workers: int = 2
+    num_workers: int = NUM_WORKERS
     """Threads that decode images beside the model."""
 
     def __post_init__(self) -> None:
@@ -98,6 +104,13 @@ def main(options: Options) -> PredictionReport:
     paths = find_images(options.images)
     fabric = launch_prediction(restored.config, options.device, options.precision)
     predictor = Predictor(restored, fabric)
+    # Before the long part: wrong names of layers and folders that cannot be made.
+    cam_layer = find_cam_layer(predictor, options.layer) if options.explain else ""
+    if options.feature_maps is not None:
+        require_map(predictor, options.feature_maps)
+    for folder in (*(p.parent for p in options.out), options.explain, options.feature_maps_out):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
     found = predictor.predict(paths, batch_size=options.batch_size, num_workers=options.num_workers)
     if not found.paths:
         path, reason = next(iter(found.unreadable.items()))
@@ -105,17 +118,8 @@ def main(options: Options) -> PredictionReport:
             f"None of {len(paths)} file(s) can be read as an image. The first is {str(path)!r}: "
             f"{reason}."
         )
-    data = restored.summary["data"]
-    info = {
-        "run": str(options.run),
-        "experiment": restored.summary["experiment"],
-        "data": data["name"],
-        "synthetic": data["synthetic"],
-        "precision": precision_of(fabric),
-        "device": fabric.device.type,
-    }
     report = PredictionReport(
-        info,
+        _describe(options, restored, fabric),
         restored.classes,
         tuple(paths),
         dict(zip(found.paths, found.probs, strict=True)),
@@ -126,19 +130,27 @@ def main(options: Options) -> PredictionReport:
     for path in options.out:
         write_report(path, report)
         print(f"Written to {path}")
-    _write_pictures(options, predictor, report)
+    if options.explain is not None:
+        folder = options.explain
+        made = write_explanations(predictor, report, folder, cam_layer, options.max_explain)
+        print(f"{made} Grad-CAM overlays written to {folder}")
+    if options.feature_maps is not None and options.feature_maps_out is not None:
+        folder, layer = options.feature_maps_out, options.feature_maps
+        made = write_feature_maps(predictor, report, folder, layer, options.max_explain)
+        print(f"{made} sheets of feature maps written to {folder}")
     return report
 
 
-def _write_pictures(options: Options, predictor: Predictor, report: PredictionReport) -> None:
-    number = options.max_explain
-    if options.explain is not None:
-        made = write_explanations(predictor, report, options.explain, options.layer, number)
-        print(f"{made} Grad-CAM overlays written to {options.explain}")
-    if options.feature_maps is not None and options.feature_maps_out is not None:
-        folder = options.feature_maps_out
-        made = write_feature_maps(predictor, report, folder, options.feature_maps, number)
-        print(f"{made} sheets of feature maps written to {folder}")
+def _describe(options: Options, restored: RestoredClassifier, fabric: Fabric) -> dict[str, Any]:
+    data = restored.summary["data"]
+    return {
+        "run": str(options.run),
+        "experiment": restored.summary["experiment"],
+        "data": data["name"],
+        "synthetic": data["synthetic"],
+        "precision": precision_of(fabric),
+        "device": fabric.device.type,
+    }
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Final, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.errors import UnreadableImageError
-from datasets.images import ImageSize, read_image, to_tensor
+from datasets.images import ImageSize, read_image, to_pixels
+from models.frozen import FrozenEncoder
 from models.fusion import FusionModel
 from models.registry import input_size_of
 from trainers.device import Device, Precision, hide_bars, launch_fabric
@@ -31,8 +33,14 @@ from trainers.restore import RestoredClassifier
 PredictionPrecision = Literal["run", "32-true", "bf16-mixed"]
 """run: that of the run's training and test."""
 
-SizedImages = dict[ImageSize, Tensor]
-"""The same images at each size that a model looks at: uint8 (3, H, W), or (B, 3, H, W)."""
+NUM_WORKERS: Final = min(16, os.cpu_count() or 1)
+"""Threads that decode; Pillow does most of its work without holding Python's lock."""
+
+Pixels = dict[ImageSize, NDArray[np.uint8]]
+"""One image, (H, W, 3), at each size that a model looks at."""
+
+Batch = dict[ImageSize, Tensor]
+"""The same images, float32 (B, 3, H, W) in [0, 1], at each size that a model looks at."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +81,13 @@ class Predictor:
         self.model = restored.model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.classes = restored.classes
         self._encoders = (
-            dict(self.model.encoders.items()) if isinstance(self.model, FusionModel) else {}
+            {name: cast("FrozenEncoder", encoder) for name, encoder in self.model.encoders.items()}
+            if isinstance(self.model, FusionModel)
+            else {}
         )
 
     def predict(
-        self, paths: Sequence[Path], *, batch_size: int = 32, num_workers: int = 2
+        self, paths: Sequence[Path], *, batch_size: int = 32, num_workers: int = NUM_WORKERS
     ) -> Predictions:
         """Return the predictions for the images of `paths`; unreadable ones are passed over.
 
@@ -93,7 +103,7 @@ class Predictor:
         probs = [torch.empty((0, len(self.classes)), dtype=torch.float64)]
         unreadable: dict[Path, str] = {}
 
-        def read_batches() -> Iterator[list[SizedImages]]:
+        def read_batches() -> Iterator[list[Pixels]]:
             batch = []
             for path, image in self._read_ahead(paths, 2 * batch_size, num_workers):
                 if isinstance(image, str):
@@ -116,28 +126,30 @@ class Predictor:
         self._require_finite(values, readable)
         return Predictions(tuple(readable), values, unreadable)
 
-    def resize(self, image: Image.Image) -> SizedImages:
+    def resize(self, image: Image.Image) -> Pixels:
         """Return `image` at each size that the model looks at."""
+        # NumPy, not torch, whose operators would start threads of their own in each thread here.
         sizes = [input_size_of(self.model), *(e.input_size for e in self._encoders.values())]
-        return {size: to_tensor(image, size) for size in dict.fromkeys(sizes)}
+        return {size: to_pixels(image, size) for size in dict.fromkeys(sizes)}
 
-    def collate(self, images: Sequence[SizedImages]) -> SizedImages:
-        """Return single images as one float batch in [0, 1] a size, on the device."""
+    def collate(self, images: Sequence[Pixels]) -> Batch:
+        """Return `images` as a batch on the device."""
         return {
-            size: torch.stack([image[size] for image in images])
+            size: torch.from_numpy(np.stack([image[size] for image in images]))
             .to(self._fabric.device)
+            .permute(0, 3, 1, 2)
             .to(torch.float32, memory_format=torch.channels_last)
-            / 255
+            .div_(255)
             for size in images[0]
         }
 
     @torch.inference_mode()
-    def predict_batch(self, images: SizedImages) -> Tensor:
+    def predict_batch(self, images: Batch) -> Tensor:
         """Return logits, float32 (B, K), of a collated batch."""
         with self._fabric.autocast():
             return self.forward(images).float()
 
-    def forward(self, images: SizedImages) -> Tensor:
+    def forward(self, images: Batch) -> Tensor:
         """Return logits (B, K) as the caller's precision and gradient mode will have them."""
         own = images[input_size_of(self.model)]
         if not self._encoders:
@@ -151,7 +163,7 @@ class Predictor:
 
     def _read_ahead(
         self, paths: Sequence[Path], num_ahead: int, num_workers: int
-    ) -> Iterator[tuple[Path, SizedImages | str]]:
+    ) -> Iterator[tuple[Path, Pixels | str]]:
         """Yield each path in order with its image or the reason why there is none."""
         pool = ThreadPoolExecutor(num_workers)
         try:
@@ -164,7 +176,7 @@ class Predictor:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _read(self, path: Path) -> SizedImages | str:
+    def _read(self, path: Path) -> Pixels | str:
         try:
             return self.resize(read_image(path))
         except UnreadableImageError as error:

@@ -31,6 +31,8 @@ def draw_heatmap(
     is_synthetic: bool = False,
 ) -> Picture:
     """Return an image (H, W, 3) beside itself under a heat map (H, W) in [0, 1]."""
+    if not heat.any():
+        subtitle += ": nothing in this map speaks for the class"
     step = -(-max(heat.shape) // _MAX_SIDE)
     figure = Figure(figsize=(6.6, 3.9), dpi=DPI, layout="constrained")
     figure.suptitle(escape(caption), fontsize=12)
@@ -57,7 +59,7 @@ def draw_feature_maps(
     kept = np.sort(np.argsort(-maps.std(axis=(1, 2)), kind="stable")[:number])
     rows = -(-number // _COLUMNS)
     sheet = np.full((rows * _CELL, _COLUMNS * _CELL), np.nan, dtype=np.float32)
-    figure = Figure(figsize=(11, 1.05 * max(rows, 3) + 0.8), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(11, max(rows, 3) + 0.5), dpi=DPI, layout="constrained")
     choice = "" if number == len(maps) else f", the {number} that vary most"
     size = f"{len(maps)} maps of {maps.shape[1]}x{maps.shape[2]}"
     figure.suptitle(escape(f"{layer}: {size}{choice}, each on a scale of its own"), fontsize=10)
