@@ -126,9 +126,13 @@ def read_sample(sample: Sample) -> Image.Image:
 
 def to_tensor(image: Image.Image, size: ImageSize) -> Tensor:
     """Return the image resized (bilinear, antialiased) to uint8 (3, H, W) of `size`."""
+    return torch.from_numpy(to_pixels(image, size)).permute(2, 0, 1).contiguous()
+
+
+def to_pixels(image: Image.Image, size: ImageSize) -> NDArray[np.uint8]:
+    """Return the image resized as `to_tensor` does it, as uint8 (H, W, 3)."""
     height, width = (size, size) if isinstance(size, int) else size
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+    return np.array(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
 class ImageDataset(Dataset[dict[str, Any]]):

@@ -6,21 +6,24 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from tqdm import tqdm
 
 from datasets.errors import DatasetError
+from datasets.leakage import find_groups
 from datasets.published import PublishedImage, PublishedSet, relabel
 from datasets.sources import aml
+from datasets.sources import pbc as pbc_source
 from datasets.splits import draw_parts
 from datasets.stand_in import write_stand_in_marker
 from datasets.synthetic import is_synthetic_root
 from datasets.synthetic.storage import write_marker
 
-Layout = Literal["raabin", "aml"]
+Layout = Literal["raabin", "aml", "pbc"]
+Half = Literal["first", "second"]
 
 RAABIN_SHARES: Final[Mapping[str, float]] = {"Train": 0.61, "TestA": 0.26, "TestB": 0.13}
 """Of the 16,633 published cells, 61, 26 and 13 % lie in these parts."""
@@ -110,6 +113,33 @@ def plan_aml(pbc: PublishedSet) -> Plan:
     if not placed:
         raise DatasetError(f"No image of {pbc.root} bears a prefix of {pbc.name}. Check --root.")
     return _plan("aml", "AML-Cytomorphology", [pbc], _name_files(placed), left_out)
+
+
+def plan_pbc(pbc: PublishedSet) -> Plan:
+    """Return PBC's images in its own layout, which is of use with `take_half`."""
+    placed = [(f"{pbc_source.FOLDER}/{image.label}", image) for image in pbc.images]
+    return replace(_plan("pbc", pbc.name, [pbc], _name_files(placed), {}), name=pbc.name)
+
+
+def take_half(published: PublishedSet, half: Half, seed: int) -> PublishedSet:
+    """Return one of two halves that share no photograph: what one model learns, and another.
+
+    Copies are found by their pixels, which takes a while.
+
+    Args:
+        published: Its images are files.
+        half: Which.
+        seed: Of the draw, which is stratified.
+
+    Raises:
+        UnreadableImageError: A file does not decode.
+        DatasetError: A class has a single photograph.
+    """
+    labels = [image.label for image in published.images]
+    groups = find_groups([image.path for image in published.images if image.path is not None])
+    halves = draw_parts(labels, groups, {"first": 0.5, "second": 0.5}, seed)
+    kept = [i for i, its in zip(published.images, halves, strict=True) if its == half]
+    return replace(published, name=f"{published.name}, {half} half", images=tuple(kept))
 
 
 def lay_out(plan: Plan, out: Path) -> None:

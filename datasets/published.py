@@ -175,6 +175,17 @@ def select_classes(
     )
 
 
+def drop_absent_classes(published: PublishedSet) -> tuple[PublishedSet, list[str]]:
+    """Return the set without the classes that it has no image of, and the names of those.
+
+    A part of a set, or another set in its layout, lacks some of the published classes.
+    """
+    counts = published.count()
+    absent = [name for name in published.classes if not counts[name]]
+    kept = tuple(name for name in published.classes if counts[name])
+    return replace(published, classes=kept), absent
+
+
 def list_class_images(
     folder: Path, class_of_folder: Mapping[str, str], layout: str
 ) -> tuple[dict[str, list[Path]], list[str]]:

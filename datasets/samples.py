@@ -93,6 +93,12 @@ class SampleSet:
         """Return the number of independent groups in `split`."""
         return len({sample.group for sample in self.of_split(split, label_percent)})
 
+    def share_with_sibling(self, split: Split) -> float:
+        """Return the share of images of `split` whose group stands in the training split too."""
+        trained = {sample.group for sample in self.of_split("train")}
+        samples = self.of_split(split)
+        return sum(sample.group in trained for sample in samples) / max(1, len(samples))
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of every sample's identity, label, split, subsets and content."""

@@ -11,13 +11,19 @@ from typing import Any, TypeVar
 from torch import nn
 
 from datasets.catalogue import PreparedSource, read_source
+from datasets.images import ImageDataset
 from datasets.published import PublishedSet
 from datasets.samples import Sample, SampleSet, limit_training
 from datasets.sources.wbc_bundle import report_counts
 from datasets.synthetic import ensure_synthetic_published, is_synthetic_root
 from experiments.options import RunOptions
 from experiments.reporting.load_runs import FinishedRun
-from experiments.training import fit_and_test_classifier, open_run, show_classifier_result
+from experiments.training import (
+    OpenImages,
+    fit_and_test_classifier,
+    open_run,
+    show_classifier_result,
+)
 from models.backbones import PRETRAINED, RANDOM
 from models.errors import WeightsError
 from models.frozen import hash_state
@@ -68,6 +74,7 @@ def train_classifier(
     initialise: Callable[[nn.Module], None] | None = None,
     facts: Mapping[str, Any] | None = None,
     other_tests: Mapping[str, Sequence[Sample]] | None = None,
+    open_images: OpenImages = ImageDataset,
 ) -> FinishedRun:
     """Train and test a classifier, or find it finished; return its run.
 
@@ -81,6 +88,7 @@ def train_classifier(
         initialise: Changes the new model, e.g. takes over another run's trunk.
         facts: What else the result depends on; entries of config and summary.
         other_tests: Samples of further tests, by name.
+        open_images: Makes a dataset of samples; by default of their image files.
 
     Raises:
         ModelError: The model cannot be built, or its weights are not to be had.
@@ -113,6 +121,7 @@ def train_classifier(
                 facts={"experiment": folder.parts[0], "seed": options.seed, **known},
                 title=" ".join(folder.parts[:-1]),
                 other_tests=other_tests,
+                open_images=open_images,
             )
         return show_classifier_result(run)
 

@@ -6,7 +6,10 @@ The images are hard links, or copies where links cannot be; the originals stay w
 STAND_IN.json names the folder as a stand-in, and so does every result on it. raabin: PBC's five
 common classes, 61 % as Train and 26 % as TestA, stratified; TestB is segmentation_WBC, from another
 camera and stain (--test-b), or the rest of PBC. aml: PBC's classes and subtypes by code. What has
-no place is left out and counted. Time: seconds.
+no place is left out and counted. pbc: as it is, which with --half gives one model's images to
+learn from and another's to be transferred to, without a photograph in both.
+
+Time: seconds; with --half a minute for 3,438 images, whose copies are sought.
 """
 
 from __future__ import annotations
@@ -21,7 +24,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from datasets.catalogue import read_source
-from datasets.laying_out import Layout, Plan, lay_out, plan_aml, plan_raabin
+from datasets.laying_out import (
+    Half,
+    Layout,
+    Plan,
+    lay_out,
+    plan_aml,
+    plan_pbc,
+    plan_raabin,
+    take_half,
+)
 from datasets.published import PublishedSet
 from experiments.cli import run_script
 
@@ -40,15 +52,19 @@ class Options:
     """Whose images."""
     test_b: Path | None = None
     """raabin: folder of segmentation_WBC, which becomes TestB. Default: the rest of PBC."""
+    half: Half | None = None
+    """Only half of the source's photographs: what is in the first is not in the second."""
     seed: int = 0
-    """raabin: of the draw of the parts."""
+    """Of the draw of parts and halves."""
 
     def __post_init__(self) -> None:
-        """Refuse an option that would be of no use.
+        """Refuse options that would be of no use.
 
         Raises:
             ValueError: Naming the flag.
         """
+        if self.layout == "pbc" and self.half is None:
+            raise ValueError("--as pbc would be the source itself: pass --half first or second.")
         if self.layout != "raabin" and self.test_b is not None:
             raise ValueError(f"--test-b is a part of --as raabin, not of --as {self.layout}.")
 
@@ -58,7 +74,11 @@ def main(options: Options) -> PublishedSet:
     published = read_source(options.source, options.root)
     if options.out.resolve().is_relative_to(published.root.resolve()):
         raise ValueError(f"--out {options.out} lies in the source, {published.root}. Pass another.")
-    if options.layout == "aml":
+    if options.half is not None:
+        published = take_half(published, options.half, options.seed)
+    if options.layout == "pbc":
+        plan = plan_pbc(published)
+    elif options.layout == "aml":
         plan = plan_aml(published)
     else:
         other = options.test_b and read_source("segmentation_wbc", options.test_b)

@@ -57,6 +57,7 @@ def main(options: Options) -> Path:
     with open_run(fabric, options, folder, images, config, facts) as run:
         if not run.is_finished:
             data = {split: _open(images, split, options.tile_size) for split in SPLITS}
+            run.record_seen([*images.of_split("train"), *images.of_split("val")])
             seed_all(options.seed)
             hooks = default_hooks(run.run_dir, "autoencoder", autoencoder_pictures())
             trainer = AutoencoderTrainer(

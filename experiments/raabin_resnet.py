@@ -8,8 +8,10 @@ Trains all layers, 25 epochs at a constant 1e-5, with the loss weighted by total
 
 pooled: Train, TestA and TestB as one pool, stratified 75/15/10. testa-testb: trained on Train, of
 which validation is drawn, tested on TestA and on TestB, the other microscope, which lacks classes:
-its scores are also given restricted to those that it holds. Without DIR: synthetic cells, 3 epochs
-at 64 px, under a minute on two cores. experiments/compare.py compares finished runs.
+its scores are also given restricted to those that it holds. experiments/compare.py compares runs.
+
+Without DIR: synthetic cells, 3 epochs at 64 px, a minute on two cores. Where the pretrained weights
+are not to be had, random ones take their place there, which learn at --lr 0.001.
 
 The source system reports, pooled, accuracy 0.981 and macro F1 0.960 for ResNet-18, and 9 to 17
 minutes on a V100.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
 
-from datasets.images import FeatureLookup, ImageDataset
+from datasets.images import FeatureLookup, ImageDataset, ImageSize
 from datasets.samples import Sample, SampleSet
 from datasets.taxonomy import SPLITS, LabelPercent
 from datasets.wsi.training import SlideTileDataset
@@ -31,7 +31,10 @@ from trainers.trainer import Trainer
 
 log = logging.getLogger(__name__)
 AnyOptions = TypeVar("AnyOptions", bound=RunOptions)
-OpenImages = type[ImageDataset] | type[SlideTileDataset]
+OpenImages = Callable[
+    [Sequence[Sample], Sequence[str], ImageSize, dict[str, FeatureLookup] | None],
+    ImageDataset | SlideTileDataset,
+]
 
 
 def announce_data(options: RunOptions) -> None:
@@ -145,6 +148,7 @@ def fit_and_test_classifier(
         return open_images(samples, sample_set.classes, image_size, features)
 
     data = {split: open_data(sample_set.of_split(split, label_percent)) for split in SPLITS}
+    run.record_seen([*data["train"].samples, *data["val"].samples])
     hooks = default_hooks(run.run_dir, title, classifier_pictures())
     if config.stages:
         hooks.insert(0, UnfreezingHook())

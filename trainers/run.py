@@ -8,7 +8,7 @@ import logging
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
 from datasets.files import write_whole
+from datasets.samples import Sample
 from trainers.errors import RunError
 
 CONFIG: Final = Path("config.json")
@@ -25,6 +26,8 @@ METRICS: Final = Path("metrics.csv")
 PREDICTIONS: Final = Path("predictions.csv")
 VAL_PREDICTIONS: Final = Path("val_predictions.csv")
 SUMMARY: Final = Path("summary.json")
+SEEN_IMAGES: Final = Path("seen_images.txt")
+"""SHA-256 of the images trained and selected on, one a line: what must not be a later test."""
 BEST_CHECKPOINT: Final = Path("checkpoints/best.ckpt")
 LAST_CHECKPOINT: Final = Path("checkpoints/last.ckpt")
 
@@ -91,6 +94,12 @@ class Run:
         """The checkpoint to resume from, if there is one."""
         path = self.run_dir / LAST_CHECKPOINT
         return path if path.is_file() else None
+
+    def record_seen(self, samples: Iterable[Sample]) -> None:
+        """Write down which images training and selection see; see `read_seen`."""
+        if self.fabric.is_global_zero:
+            with write_whole(self.run_dir / SEEN_IMAGES) as temporary:
+                temporary.write_text("".join(f"{h}\n" for h in sorted({s.sha256 for s in samples})))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``, the last file of a run."""
@@ -193,6 +202,21 @@ def read_finished(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not (run_dir / SUMMARY).is_file():
         raise RunError(f"{run_dir} holds no finished run: there is no {SUMMARY}.")
     return read_json(run_dir / CONFIG), read_json(run_dir / SUMMARY)
+
+
+def read_seen(run_dir: Path) -> frozenset[str]:
+    """Return the SHA-256 of the images that a run was trained and selected on.
+
+    Raises:
+        RunError: The run is older than this record.
+    """
+    path = run_dir / SEEN_IMAGES
+    if not path.is_file():
+        raise RunError(
+            f"{run_dir} does not say which images it learnt from: there is no {SEEN_IMAGES}. Train "
+            "it again with --overwrite."
+        )
+    return frozenset(path.read_text().split())
 
 
 def describe_environment(fabric: Fabric) -> dict[str, Any]:

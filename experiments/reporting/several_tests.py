@@ -10,13 +10,7 @@ import numpy as np
 
 from experiments.reporting.class_tables import build_class_table, format_class_table
 from experiments.reporting.load_runs import FinishedRun
-from experiments.reporting.statistics import (
-    METRICS,
-    estimate,
-    find_present,
-    group_confusions,
-    restrict_predictions,
-)
+from experiments.reporting.tables import estimate_runs
 
 _WIDTH = 80
 
@@ -76,22 +70,8 @@ def _format_scores(
     *,
     is_restricted: bool,
 ) -> list[str]:
-    frames = [run.predictions(test) for run in runs]
-    if any(frame["sample_id"].tolist() != frames[0]["sample_id"].tolist() for frame in frames):
-        raise ValueError(
-            f"{runs[0].path} and its sister runs were tested on different images; their mean would "
-            "mean nothing."
-        )
-    classes = runs[0].classes
-    if is_restricted:
-        classes = find_present(frames[0]["label"].tolist(), classes)
-        frames = [restrict_predictions(frame, classes) for frame in frames]
-    confusions = np.stack(
-        [group_confusions(f["label"], f["pred"], f["group"], classes) for f in frames]
-    )
     lines = []
-    for name, metric in METRICS.items():
-        found = estimate(confusions, metric)
+    for name, found in estimate_runs(runs, test, restricted=is_restricted).items():
         values = [entry[name] for entry in metrics]
         spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
         interval = f"[{found.low:.3f}, {found.high:.3f}]"

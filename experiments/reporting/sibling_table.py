@@ -90,6 +90,8 @@ def describe_data(run: FinishedRun, system: SourceSystem) -> str:
     number = sum(sum(split["images"].values()) - split["masked"] for split in splits)
     if name.endswith(_STAND_IN):
         return f"{name}, {number:,} images"
+    if name.split(",")[0] in system.data_names and name not in system.data_names:
+        return f"{name}, {number:,} images"
     if name not in system.data_names:
         return f"{name}, {number:,} images (stand-in for {system.data})"
     if number < system.num_images:
