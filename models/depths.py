@@ -89,7 +89,8 @@ def _extract(backbone: Backbone, nodes: Sequence[str]) -> nn.Module:
         raise ModelError(
             f"{backbone.name} has no layer {', '.join(unknown)}; it has {', '.join(known)}."
         )
-    return create_feature_extractor(backbone.trunk, {node: node for node in nodes})
+    extractor: nn.Module = create_feature_extractor(backbone.trunk, {node: node for node in nodes})
+    return extractor
 
 
 @torch.no_grad()
