@@ -109,6 +109,12 @@ class SampleSet:
             digest.update(json.dumps(row).encode())
         return digest.hexdigest()
 
+    def without_labels(self) -> SampleSet:
+        """Return the same images and splits as an unlabelled set."""
+        return replace(
+            self, classes=(), samples=tuple(replace(s, label=None) for s in self.samples)
+        )
+
     def require_all_classes(self, label_percent: LabelPercent = 100) -> None:
         """Raise where a split could not be trained on or scored.
 

@@ -33,7 +33,8 @@ class Options(CellOptions):
 def main(options: Options) -> FinishedRun:
     """Train and test the base classifier, or find it finished; return its run."""
     announce_data(options)
-    return train_cells(options, EXPERIMENT, EPOCHS, encoders=())
+    folder = Path(EXPERIMENT, f"split-{options.split}", f"seed-{options.seed}")
+    return train_cells(options, options.split, folder, options.make_recipe(EPOCHS))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,61 @@
-"""The training that base and fused cell classifiers share; they differ in their encoders."""
+"""Training of cell classifiers: what one is made of is data, which studies vary."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from datasets.cells import open_cells
 from datasets.images import FeatureLookup
 from datasets.samples import SampleSet, limit_training
 from datasets.taxonomy import LabelPercent
+from datasets.transforms import Augment
 from experiments.options import RunOptions
 from experiments.reporting.load_runs import FinishedRun
 from experiments.training import fit_and_test_classifier, open_run, show_classifier_result
-from models.fusion import Combine, FusionModel
+from models.fusion import Combine
+from models.normalization import Norm
 from models.registry import FusionSpec, describe_model
-from trainers.device import launch_fabric, seed_all
+from trainers.config import TrainerConfig
+from trainers.device import Fabric, launch_fabric, seed_all
 from trainers.encoders import TrainedEncoder
 from trainers.errors import RunError
 from trainers.feature_extraction import ensure_features
+
+
+@dataclass(frozen=True)
+class CellRecipe:
+    """What a cell classifier is made of, but for its encoders, and how it is trained.
+
+    Attributes:
+        epochs: Passes over the training set.
+        combine: How the votes of CNN and encoders are combined.
+        cnn_channels: Of the cell CNN's first maps.
+        norm: Normalization in all that is trained.
+        augment: Views of the images that the cell CNN is shown; stored features are of plain ones.
+        class_weights: Weigh the loss of a class by the inverse of its frequency.
+        balanced_sampling: Draw each class equally often, with replacement.
+        masks: Add image x mask as further training images where a mask exists.
+    """
+
+    epochs: int
+    combine: Combine = "sum"
+    cnn_channels: int = 64
+    norm: Norm = "batch"
+    augment: Augment = "none"
+    class_weights: bool = False
+    balanced_sampling: bool = False
+    masks: bool = True
+
+    def configure(self, options: RunOptions) -> TrainerConfig:
+        """Return the trainer's configuration; `epochs` give way to those of the options."""
+        return replace(
+            options.trainer_config(self.epochs, augment=self.augment),
+            class_weights=self.class_weights,
+            balanced_sampling=self.balanced_sampling,
+        )
 
 
 @dataclass(frozen=True)
@@ -34,15 +71,50 @@ class CellOptions(RunOptions):
     balanced_sampling: bool = False
     """Draw each class equally often, with replacement."""
 
+    def make_recipe(self, epochs: int, combine: Combine = "sum") -> CellRecipe:
+        """Return the recipe that these options ask for."""
+        return CellRecipe(
+            epochs,
+            combine,
+            class_weights=self.class_weights,
+            balanced_sampling=self.balanced_sampling,
+            masks=self.masks,
+        )
+
+
+def read_cells(options: RunOptions, split: LabelPercent, *, masks: bool) -> SampleSet:
+    """Return the cells that the options name.
+
+    Raises:
+        DatasetError: The data cannot be used.
+    """
+    cells = open_cells(
+        options.find_data_root(),
+        split,
+        use_masks=masks,
+        check_counts=options.check_counts,
+        skip_unreadable=options.skip_unreadable,
+    )
+    return limit_training(cells, options.max_train_images)
+
 
 def train_cells(
-    options: CellOptions,
-    experiment: str,
-    default_epochs: int,
-    encoders: Sequence[TrainedEncoder],
-    combine: Combine = "sum",
+    options: RunOptions,
+    split: LabelPercent,
+    folder: Path,
+    recipe: CellRecipe,
+    encoders: Sequence[TrainedEncoder] = (),
+    facts: Mapping[str, Any] | None = None,
 ) -> FinishedRun:
     """Train and test a cell classifier with `encoders`, or find it finished; return its run.
+
+    Args:
+        options: Of the script.
+        split: Share of the training labels that is used, in percent.
+        folder: Of the run below the runs root; its first part is the experiment's name.
+        recipe: What is trained, and how.
+        encoders: Frozen.
+        facts: What else is to be known of the run, e.g. its study.
 
     Raises:
         DatasetError: The data cannot be used.
@@ -50,55 +122,65 @@ def train_cells(
             meet real cells.
     """
     fabric = launch_fabric(options.device, options.precision, options.seed)
-    cells = open_cells(
-        options.find_data_root(),
-        options.split,
-        use_masks=options.masks,
-        check_counts=options.check_counts,
-        skip_unreadable=options.skip_unreadable,
+    cells = read_cells(options, split, masks=recipe.masks)
+    require_same_world(cells, encoders)
+    config = recipe.configure(options)
+    spec = FusionSpec(
+        tuple(trained.spec for trained in encoders),
+        recipe.combine,
+        recipe.cnn_channels,
+        recipe.norm,
     )
-    cells = limit_training(cells, options.max_train_images)
-    _require_same_world(cells, encoders)
-    config = replace(
-        options.trainer_config(default_epochs),
-        class_weights=options.class_weights,
-        balanced_sampling=options.balanced_sampling,
-    )
-    facts = {
-        "label_percent": options.split,
-        "combine": combine if encoders else None,
-        "model": describe_model(FusionSpec(tuple(e.spec for e in encoders), combine)),
+    known = {
+        "label_percent": split,
+        "combine": recipe.combine if encoders else None,
+        "model": describe_model(spec),
         "encoders": {trained.encoder.name: trained.describe() for trained in encoders},
+        **(facts or {}),
     }
-    folder = Path(experiment, f"split-{options.split}", f"seed-{options.seed}")
-    with open_run(fabric, options, folder, cells, config, facts) as run:
+    with open_run(fabric, options, folder, cells, config, known) as run:
         if not run.is_finished:
-            features: dict[str, FeatureLookup] = {
-                trained.encoder.name: ensure_features(
-                    fabric,
-                    trained.encoder,
-                    cells.samples,
-                    options.cache_root,
-                    num_workers=options.num_workers,
-                )
-                for trained in encoders
-            }
+            features = read_features(fabric, options, cells, encoders)
             frozen = [trained.encoder for trained in encoders]
             seed_all(options.seed)
             fit_and_test_classifier(
                 run,
-                FusionModel(frozen, len(cells.classes), combine),
+                spec.assemble(frozen, len(cells.classes)),
                 cells,
                 config,
-                label_percent=options.split,
-                facts={"experiment": experiment, "seed": options.seed, **facts},
-                title=f"{experiment} {options.split} %",
+                label_percent=split,
+                facts={"experiment": folder.parts[0], "seed": options.seed, **known},
+                title=f"{folder.parts[0]} {split} %",
                 features=features,
             )
         return show_classifier_result(run)
 
 
-def _require_same_world(cells: SampleSet, encoders: Sequence[TrainedEncoder]) -> None:
+def read_features(
+    fabric: Fabric,
+    options: RunOptions,
+    cells: SampleSet,
+    encoders: Sequence[TrainedEncoder],
+) -> dict[str, FeatureLookup]:
+    """Return the stored features of all cells by encoder name, extracting what is missing."""
+    return {
+        trained.encoder.name: ensure_features(
+            fabric,
+            trained.encoder,
+            cells.samples,
+            options.cache_root,
+            num_workers=options.num_workers,
+        )
+        for trained in encoders
+    }
+
+
+def require_same_world(cells: SampleSet, encoders: Sequence[TrainedEncoder]) -> None:
+    """Refuse encoders that learnt from synthetic images for real cells.
+
+    Raises:
+        RunError: There is one.
+    """
     for trained in encoders:
         if trained.is_synthetic and not cells.is_synthetic:
             raise RunError(

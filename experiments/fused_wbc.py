@@ -29,7 +29,7 @@ from experiments.reporting.load_runs import FinishedRun
 from experiments.training import announce_data, options_for
 from models.fusion import Combine
 from trainers.device import hide_bars
-from trainers.encoders import encoder_from_cam16_run, encoder_from_prcc_run
+from trainers.encoders import encoder_from_autoencoder_run, encoder_from_cam16_run
 from trainers.errors import RunError
 from trainers.run import SUMMARY
 
@@ -39,15 +39,21 @@ ENCODER_SEED = 0
 
 
 @dataclass(frozen=True)
-class Options(CellOptions, camelyon16_resnet18.BackboneOptions):
-    """Options of the fused classifier; those of the backbone are for a missing tumor classifier."""
+class TissueOptions(camelyon16_resnet18.BackboneOptions):
+    """Whose encoders are taken; the options of the backbone are for a missing tumor classifier."""
 
-    combine: Combine = "sum"
-    """How the votes of CNN and encoders are combined."""
     prcc_run: Path | None = None
     """Finished autoencoder run. Default: prcc_autoencoder/seed-0 below the runs root."""
     cam16_run: Path | None = None
     """Finished tumor classifier run. Default: camelyon16_resnet18/seed-0 below the runs root."""
+
+
+@dataclass(frozen=True)
+class Options(CellOptions, TissueOptions):
+    """Options of the fused classifier."""
+
+    combine: Combine = "sum"
+    """How the votes of CNN and encoders are combined."""
 
 
 def main(options: Options) -> FinishedRun:
@@ -55,15 +61,24 @@ def main(options: Options) -> FinishedRun:
     announce_data(options)
     with tqdm(total=3, desc="runs", unit="run", leave=False, disable=hide_bars()) as runs:
         # The quick one first: a wrong --backbone is told at once.
-        cam16_encoder = encoder_from_cam16_run(_find_cam16_run(options))
+        cam16_encoder = encoder_from_cam16_run(find_cam16_run(options))
         runs.update()
-        prcc_encoder = encoder_from_prcc_run(_find_prcc_run(options))
+        prcc_encoder = encoder_from_autoencoder_run(
+            find_prcc_run(options), prcc_autoencoder.EXPERIMENT
+        )
         runs.update()
         encoders = [prcc_encoder, cam16_encoder]
-        return train_cells(options, EXPERIMENT, EPOCHS, encoders, options.combine)
+        folder = Path(EXPERIMENT, f"split-{options.split}", f"seed-{options.seed}")
+        recipe = options.make_recipe(EPOCHS, options.combine)
+        return train_cells(options, options.split, folder, recipe, encoders)
 
 
-def _find_prcc_run(options: Options) -> Path:
+def find_prcc_run(options: TissueOptions) -> Path:
+    """Return the finished autoencoder run, which is trained if it is missing.
+
+    Raises:
+        RunError: It is missing, and so are the images to train one.
+    """
     if options.prcc_run is not None:
         return options.prcc_run
     run_dir = options.find_runs_root() / prcc_autoencoder.EXPERIMENT / f"seed-{ENCODER_SEED}"
@@ -73,7 +88,12 @@ def _find_prcc_run(options: Options) -> Path:
     return prcc_autoencoder.main(options_for(prcc_autoencoder.Options, options, ENCODER_SEED))
 
 
-def _find_cam16_run(options: Options) -> Path:
+def find_cam16_run(options: TissueOptions) -> Path:
+    """Return the finished tumor classifier run, which is trained if it is missing.
+
+    Raises:
+        RunError: It is missing, and so are the tiles to train one.
+    """
     if options.cam16_run is not None:
         return options.cam16_run
     run_dir = options.find_runs_root() / camelyon16_resnet18.EXPERIMENT / f"seed-{ENCODER_SEED}"
@@ -91,7 +111,9 @@ def _find_cam16_run(options: Options) -> Path:
     )
 
 
-def _require_data(options: Options, run_dir: Path, folder: str, script: str, flag: str) -> None:
+def _require_data(
+    options: TissueOptions, run_dir: Path, folder: str, script: str, flag: str
+) -> None:
     if options.data_root is not None and not (options.data_root / folder).is_dir():
         raise RunError(
             f"There is neither a finished run in {run_dir} nor {folder} under "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from datasets.samples import SampleSet
+from datasets.taxonomy import Split
 from models.backbone_classifier import BackboneClassifier
 from models.backbones import RANDOM
 from models.frozen import hash_state
@@ -89,24 +90,32 @@ def start_from_run(run_dir: Path, *, is_synthetic: bool) -> Start:
     )
 
 
-def require_unseen(run_dir: Path, cells: SampleSet) -> None:
-    """Refuse to test a run's trunk on images that the run has seen.
+def require_unseen(
+    run_dir: Path,
+    cells: SampleSet,
+    flag: str = "--from-run",
+    splits: Sequence[Split] = ("val", "test"),
+) -> None:
+    """Refuse to test what a run has learnt on images that it has seen.
 
     Args:
         run_dir: Folder of the run.
-        cells: Whose test and validation images must be new.
+        cells: To be learnt and tested.
+        flag: By which the run was given.
+        splits: Whose images must be new.
 
     Raises:
         RunError: Some are not, or the run does not say what it has seen.
     """
     seen = read_seen(run_dir)
-    held_out = [s for s in cells.samples if s.split != "train"]
+    held_out = [sample for split in splits for sample in cells.of_split(split)]
     known = [sample.sample_id for sample in held_out if sample.sha256 in seen]
     if known:
         raise RunError(
-            f"--from-run {run_dir} has learnt from {len(known)} of the {len(held_out)} validation "
-            f"and test images of {cells.name}, e.g. {known[0]}: the test would not be one on new "
-            "cells. Pass a run on other images; experiments/lay_out.py --half divides a set."
+            f"{flag} {run_dir} has learnt from {len(known)} of the {len(held_out)} "
+            f"{' and '.join(splits)} images of {cells.name}, e.g. {known[0]}: the test would not "
+            "be one on new cells. Pass a run on other images; experiments/lay_out.py --half "
+            "divides a set."
         )
 
 

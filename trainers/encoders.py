@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from models.autoencoder import Autoencoder
 from models.backbones import RANDOM, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
@@ -43,13 +45,17 @@ class TrainedEncoder:
         }
 
 
-def encoder_from_prcc_run(run_dir: Path) -> TrainedEncoder:
+def encoder_from_autoencoder_run(run_dir: Path, experiment: str) -> TrainedEncoder:
     """Return the encoder of a finished autoencoder run: latents (128, 64, 64) of 512 px images.
+
+    Args:
+        run_dir: Folder of the run.
+        experiment: That it must be of: ``prcc_autoencoder``, or ``cells_autoencoder``.
 
     Raises:
         RunError: The run is not finished, is another experiment's, or its checkpoint is broken.
     """
-    _, summary = _read_run(run_dir, "prcc_autoencoder")
+    _, summary = _read_run(run_dir, experiment)
     model = Autoencoder()
     load_best(model, run_dir)
     return _with_origin(EncoderSpec("autoencoder"), model.frozen_encoder(), summary)
@@ -66,6 +72,27 @@ def encoder_from_cam16_run(run_dir: Path) -> TrainedEncoder:
     model = CamelyonClassifier(build_backbone(spec.backbone, RANDOM))
     load_best(model, run_dir)
     return _with_origin(spec, model.frozen_encoder(), summary)
+
+
+def untrained_encoder(spec: EncoderSpec, seed: int) -> TrainedEncoder:
+    """Return the control of an encoder: the same shape, frozen, with random weights of `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = spec.build()
+    origin = f"nothing (random weights, seed {seed})"
+    return TrainedEncoder(spec, encoder, origin, is_synthetic=False, git_commit=None)
+
+
+def library_encoder(spec: EncoderSpec, weights: str) -> TrainedEncoder:
+    """Return an encoder inside a backbone with a library's or a file's weights.
+
+    Raises:
+        ModelError: There is no such encoder.
+        WeightsError: The weights are not to be had.
+    """
+    return TrainedEncoder(
+        spec, spec.build(weights), f"{spec.backbone}, {Path(weights).name}", False, None
+    )
 
 
 def _read_run(run_dir: Path, experiment: str) -> tuple[dict[str, Any], dict[str, Any]]:

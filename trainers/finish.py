@@ -15,7 +15,7 @@ import torch
 
 from datasets.files import write_whole
 from datasets.samples import Sample, SampleSet
-from datasets.taxonomy import SPLITS
+from datasets.taxonomy import SPLITS, Split
 from models.fusion import count_parameters
 from trainers.autoencoder import AutoencoderTrainer
 from trainers.checkpoint import load_model_state, read_checkpoint
@@ -89,6 +89,27 @@ def finish_autoencoder(
     return summary
 
 
+def write_predictions(
+    target: Path, outputs: Outputs, samples: Sequence[Sample], classes: Sequence[str]
+) -> None:
+    """Write a row a sample: id, group, label and a column a class probability.
+
+    Args:
+        target: CSV file, which appears whole or not at all.
+        outputs: Logits.
+        samples: In the order of the outputs' indices.
+        classes: In the order of the logits.
+    """
+    probs = outputs.values.double().softmax(dim=1)
+    columns = [f"prob_{name}" for name in classes]
+    with write_whole(target) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["sample_id", "group", "label", *columns])
+        for index, row in zip(outputs.indices.tolist(), probs.tolist(), strict=True):
+            sample = samples[index]
+            writer.writerow([sample.sample_id, sample.group, sample.label, *row])
+
+
 def describe_data(sample_set: SampleSet) -> dict[str, Any]:
     """Return the summary's entry on the data."""
     return {
@@ -101,7 +122,7 @@ def describe_data(sample_set: SampleSet) -> dict[str, Any]:
 
 
 def describe_splits(
-    samples: Mapping[str, Sequence[Sample]], classes: Sequence[str]
+    samples: Mapping[Split, Sequence[Sample]], classes: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Return number of images by class, of masked ones among them, and of groups, by split."""
     names: Sequence[str | None] = classes or (None,)
@@ -134,19 +155,8 @@ def _test(
 ) -> tuple[dict[str, Any], Outputs]:
     outputs = trainer.evaluate(data)
     if run.fabric.is_global_zero:
-        _write_predictions(run.run_dir / predictions, outputs, data)
+        write_predictions(run.run_dir / predictions, outputs, data.samples, data.classes)
     return test_metrics(outputs.values, outputs.labels, trainer.classes), outputs
-
-
-def _write_predictions(target: Path, outputs: Outputs, data: TrainingData) -> None:
-    probs = outputs.values.double().softmax(dim=1)
-    columns = [f"prob_{name}" for name in data.classes]
-    with write_whole(target) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["sample_id", "group", "label", *columns])
-        for index, row in zip(outputs.indices.tolist(), probs.tolist(), strict=True):
-            sample = data.samples[index]
-            writer.writerow([sample.sample_id, sample.group, sample.label, *row])
 
 
 def _describe_fit(trainer: Trainer, best_epoch: int) -> dict[str, Any]:

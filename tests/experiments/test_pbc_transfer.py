@@ -329,7 +329,7 @@ def test_a_trunk_that_has_seen_the_test_images_is_refused(shared, aml_run, tmp_p
     seen.write_text(f"{train.sha256}\n")
     transfer.require_unseen(tmp_path, drawn)
     seen.write_text(f"{train.sha256}\n{test.sha256}\n")
-    with pytest.raises(RunError, match=r"has learnt from 1 of the \d+ validation and test images"):
+    with pytest.raises(RunError, match=r"has learnt from 1 of the \d+ val and test images"):
         transfer.require_unseen(tmp_path, drawn)
     seen.unlink()
     with pytest.raises(RunError, match="does not say which images it learnt from"):

@@ -18,7 +18,7 @@ from models.fusion import FusionModel
 from trainers.checkpoint import load_model_state, read_checkpoint
 from trainers.classifier import ClassifierTrainer
 from trainers.config import TrainerConfig
-from trainers.encoders import encoder_from_cam16_run, encoder_from_prcc_run
+from trainers.encoders import encoder_from_autoencoder_run, encoder_from_cam16_run
 from trainers.feature_extraction import ensure_features
 from trainers.metrics import test_metrics as metrics_of_test
 from trainers.run import read_finished
@@ -100,7 +100,10 @@ def test_two_processes_predict_every_test_image_once_with_the_metrics_of_one(
     expected = [sample.sample_id for sample in cells.of_split("test")]
     assert predictions["sample_id"].tolist() == expected
 
-    trained = [encoder_from_prcc_run(encoder_runs[0]), encoder_from_cam16_run(encoder_runs[1])]
+    trained = [
+        encoder_from_autoencoder_run(encoder_runs[0], "prcc_autoencoder"),
+        encoder_from_cam16_run(encoder_runs[1]),
+    ]
     encoders = [entry.encoder for entry in trained]
     features = {
         encoder.name: ensure_features(fabric, encoder, cells.samples, tmp_path / "cache")

@@ -1,0 +1,123 @@
+"""What brings what? Studies of named variants, over label shares, draws and seeds.
+
+    python experiments/ablations.py --study fusion --data-root DIR --seeds 5 [--draws 2] --dry-run
+    python experiments/ablations.py --study fusion --data-root DIR --seeds 5 --splits 1 10
+
+Each cell of the grid is a run below runs/ablations, shared by all studies that have the variant. A
+finished one is not run again, an unfinished one is resumed, a failed one is shown and may be run
+again by the same command. Several draws are those of prepare_wbc.py --draw 0 1 2.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.taxonomy import LABEL_PERCENTS, LabelPercent
+from experiments.cells import read_cells
+from experiments.cli import run_script
+from experiments.grid import GridCell, estimate_seconds, find_draws, plan_grid, run_cell
+from experiments.studies import STUDIES, StudyName
+from experiments.study_encoders import EncoderOptions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options(EncoderOptions):
+    """Which study, and how often each variant is run."""
+
+    study: StudyName = "fusion"
+    """Name of the study."""
+    variants: tuple[str, ...] = ()
+    """Only these of its variants. Default: all."""
+    splits: tuple[LabelPercent, ...] = (1, 10)
+    """Shares of the training labels, in percent."""
+    seeds: int = 1
+    """Runs of each variant with seeds from --seed on."""
+    draws: int = 1
+    """Draws of the splits, from 0 on."""
+    dry_run: bool = False
+    """Print the plan, with an estimate of the time, and stop."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run.
+
+        Raises:
+            ValueError: Naming the flag.
+        """
+        super().__post_init__()
+        for flag, number in (("--seeds", self.seeds), ("--draws", self.draws)):
+            if number < 1:
+                raise ValueError(f"{flag} must be 1 or more, not {number}.")
+        names = [variant.name for variant in STUDIES[self.study]]
+        unknown = [name for name in self.variants if name not in names]
+        if unknown:
+            raise ValueError(
+                f"--variants {' '.join(unknown)}: the study {self.study} has {', '.join(names)}."
+            )
+        if not self.splits:
+            raise ValueError(f"--splits takes some of {', '.join(map(str, LABEL_PERCENTS))}.")
+
+
+def main(options: Options) -> list[GridCell]:
+    """Run what is not finished; return the cells that failed."""
+    cells = plan_grid(
+        [v for v in STUDIES[options.study] if not options.variants or v.name in options.variants],
+        options.splits,
+        find_draws(options.data_root, options.draws),
+        range(options.seed, options.seed + options.seeds),
+    )
+    waiting = [cell for cell in cells if not cell.is_finished(options.find_runs_root())]
+    print(format_plan(options, cells, waiting))
+    if options.dry_run:
+        return []
+    failed: dict[str, str] = {}
+    left = []
+    for cell in waiting:
+        try:
+            run_cell(cell, options)
+        except Exception as error:  # noqa: BLE001  Whatever fails one cell, the others go on.
+            log.error("%s failed: %s", cell.folder, error)
+            failed[str(cell.folder)] = str(error)
+            left.append(cell)
+    if failed:
+        print(f"{len(failed)} of {len(cells)} cells failed; the same command runs them again:")
+        print("\n".join(f"  {name}: {reason}" for name, reason in failed.items()))
+    return left
+
+
+def format_plan(options: Options, cells: list[GridCell], waiting: list[GridCell]) -> str:
+    """Return what is to be run, and about how long it takes, as text of 80 columns."""
+    lines = [f"{'variant':28}{'labels':>8}{'runs':>6}{'finished':>10}{'minutes left':>14}"]
+    total = 0.0
+    keys = dict.fromkeys((cell.variant.name, cell.label_percent) for cell in cells)
+    sizes = {percent: _count(options, percent) for percent in options.splits}
+    for name, percent in keys:
+        own = [c for c in cells if (c.variant.name, c.label_percent) == (name, percent)]
+        left = [cell for cell in own if cell in waiting]
+        seconds = sum(estimate_seconds(cell, *sizes[percent]) for cell in left)
+        total += seconds
+        finished = len(own) - len(left)
+        lines.append(f"{name:28}{percent:>6} %{len(own):6}{finished:10}{seconds / 60:14.1f}")
+    lines.append(f"{len(waiting)} runs left, about {total / 3600:.1f} hours on two cores")
+    return "\n".join(lines)
+
+
+def _count(options: Options, percent: LabelPercent) -> tuple[int, int, int]:
+    """Return the number of training, validation and test images."""
+    root = find_draws(options.data_root, options.draws)[0]
+    cells = read_cells(replace(options, data_root=root), percent, masks=True)
+    return (
+        len(cells.of_split("train", percent)),
+        len(cells.of_split("val")),
+        len(cells.of_split("test")),
+    )
+
+
+if __name__ == "__main__":
+    run_script(main, Options, __doc__)

@@ -1,0 +1,78 @@
+"""Where the frozen encoders of a study come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from datasets.samples import SampleSet
+from experiments import cells_autoencoder, prcc_autoencoder
+from experiments.fused_wbc import TissueOptions, find_cam16_run, find_prcc_run
+from experiments.studies import EncoderName
+from experiments.training import options_for
+from experiments.transfer import require_unseen
+from models.backbones import PRETRAINED
+from models.registry import EncoderSpec
+from trainers.encoders import (
+    TrainedEncoder,
+    encoder_from_autoencoder_run,
+    encoder_from_cam16_run,
+    library_encoder,
+    untrained_encoder,
+)
+from trainers.run import SUMMARY, read_finished
+
+_MAP_NODE: Final = "features.4.cat"
+_MAP_SIZE: Final = 260
+"""At which that map of SqueezeNet is 128x64x64, as the autoencoder's latent is."""
+_DEPTH_NODES: Final = ("features.4.cat", "features.7.cat", "features.10.cat", "features.12.cat")
+_DEPTH_SIZE: Final = 224
+IMAGENET_BACKBONE: Final = "squeezenet1_1"
+
+
+@dataclass(frozen=True)
+class EncoderOptions(TissueOptions):
+    """Which runs and weights the encoders are taken from."""
+
+    cells_run: Path | None = None
+    """Finished run of cells_autoencoder.py. Default: below the runs root, trained if need be."""
+    imagenet_weights: str = PRETRAINED
+    """Of SqueezeNet 1.1, the ImageNet control: pretrained, random, or a file."""
+
+
+def find_encoder(name: EncoderName, options: EncoderOptions, cells: SampleSet) -> TrainedEncoder:
+    """Return the encoder `name`; runs that are missing are trained where the data are at hand.
+
+    Raises:
+        RunError: A run is missing, broken, or has seen the test cells.
+        WeightsError: Pretrained weights are not to be had.
+    """
+    if name == "prcc":
+        run_dir = find_prcc_run(options)
+        return encoder_from_autoencoder_run(run_dir, prcc_autoencoder.EXPERIMENT)
+    if name == "cam16":
+        return encoder_from_cam16_run(find_cam16_run(options))
+    if name == "random-prcc":
+        return untrained_encoder(EncoderSpec("autoencoder"), options.seed)
+    if name == "random-cam16":
+        backbone = read_finished(find_cam16_run(options))[0]["backbone"]
+        return untrained_encoder(EncoderSpec("camelyon", backbone), options.seed)
+    if name == "cells":
+        run_dir = _find_cells_run(options)
+        require_unseen(run_dir, cells, flag="--cells-run", splits=("test",))
+        return encoder_from_autoencoder_run(run_dir, cells_autoencoder.EXPERIMENT)
+    if name == "imagenet":
+        spec = EncoderSpec("map", IMAGENET_BACKBONE, (_MAP_NODE,), _MAP_SIZE)
+    else:
+        spec = EncoderSpec("pooled", IMAGENET_BACKBONE, _DEPTH_NODES, _DEPTH_SIZE)
+    return library_encoder(spec, options.imagenet_weights)
+
+
+def _find_cells_run(options: EncoderOptions) -> Path:
+    if options.cells_run is not None:
+        return options.cells_run
+    run_dir = options.find_runs_root() / cells_autoencoder.EXPERIMENT / "seed-0"
+    if (run_dir / SUMMARY).is_file():
+        return run_dir
+    return cells_autoencoder.main(options_for(cells_autoencoder.Options, options, 0))
