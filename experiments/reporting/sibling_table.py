@@ -63,16 +63,31 @@ def build_sibling_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 
 
 def sibling_table_to_markdown(table: pd.DataFrame) -> str:
-    """Return the table, or what was read of it from CSV, as Markdown."""
+    """Return the table, or what was read of it from CSV, as Markdown.
+
+    Data and commands, which are long, stand below it under letters and numbers. The row restricted
+    to the classes that a test holds is left out where its accuracy is the same.
+    """
+    data = {name: chr(ord("a") + i) for i, name in enumerate(dict.fromkeys(table["data"]))}
+    commands = {text: i for i, text in enumerate(dict.fromkeys(table["command"]), start=1)}
     lines = [
-        "| system | protocol | data | command | epochs | seeds | time | test images (groups) "
-        "| accuracy | balanced accuracy | macro F1 | authors report |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| | system, protocol | data | epochs | seeds | time | test images (groups) | accuracy "
+        "| balanced accuracy | macro F1 | authors report |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in table.to_dict("records"):
-        lines.append(_format_row(row, ""))
-        if "restricted_to" in row and not pd.isna(row["restricted_to"]):
-            lines.append(_format_row(row, "restricted_"))
+        marks = (str(commands[row["command"]]), data[row["data"]])
+        lines.append(_format_row(row, "", *marks))
+        if _differs_restricted(row):
+            lines.append(_format_row(row, "restricted_", *marks))
+    lines += [
+        "",
+        "Data:",
+        *(f"({letter}) {name}." for name, letter in data.items()),
+        "",
+        "Commands:",
+    ]
+    lines += ["", *(f"    {number:>2}  {text}" for text, number in commands.items())]
     if table["synthetic"].any():
         lines = [SYNTHETIC_NOTE, "", *lines]
     return "\n".join(lines)
@@ -133,17 +148,22 @@ def _build_row(runs: Sequence[FinishedRun], test: str | None) -> dict[str, Any]:
     return row
 
 
-def _format_row(row: dict[str, Any], prefix: str) -> str:
-    protocol = str(row["protocol"])
+def _differs_restricted(row: dict[str, Any]) -> bool:
+    if "restricted_to" not in row or pd.isna(row["restricted_to"]):
+        return False
+    return bool(row["restricted_accuracy"] != row["accuracy"]) or row["test"] != _MAIN_TEST
+
+
+def _format_row(row: dict[str, Any], prefix: str, number: str, letter: str) -> str:
+    what = f"{row['system']}: {row['protocol']}"
     if row["test"] != _MAIN_TEST:
-        protocol += f", {row['test']}"
+        what += f", {row['test']}"
     if prefix:
-        protocol += f", restricted to {str(row['restricted_to']).replace(' ', ', ')}"
+        what += f", restricted to {str(row['restricted_to']).replace(' ', ', ')}"
     cells = [
-        str(row["system"]),
-        protocol,
-        str(row["data"]),
-        f"`{row['command']}`",
+        number,
+        what,
+        letter,
         str(row["epochs"]),
         str(row["seeds"]),
         format_time(row["seconds"]),
