@@ -255,8 +255,8 @@ def _make_scorers(
     places = _find_places(np.minimum(forecast.confidence, 1), NUM_BINS)
     np.add.at(gaps, (of_image, places), forecast.confidence - forecast.is_right)
     is_class = np.eye(forecast.probs.shape[1])[forecast.labels]
-    squares = np.bincount(of_image, ((forecast.probs - is_class) ** 2).sum(axis=1))
-    losses = np.bincount(of_image, -_to_log(forecast.probs)[rows, forecast.labels])
+    squares = np.bincount(of_image, ((forecast.probs - is_class) ** 2).sum(axis=1)).astype(float)
+    losses = np.bincount(of_image, -_to_log(forecast.probs)[rows, forecast.labels]).astype(float)
 
     def calibration_error(weights: Floats) -> Floats:
         error: Floats = abs(weights @ gaps).sum(axis=1) / (weights @ sizes)
