@@ -141,7 +141,9 @@ def compare_cells(cells: Sequence[Cell], reference: str | None = None) -> list[R
     """
     models = sorted({cell.model for cell in cells})
     if reference is not None and reference not in models:
-        raise ValueError(f"There is no model {reference!r}. There are: {', '.join(models)}.")
+        raise ValueError(
+            f"There is no model {reference!r} for --reference. There are: {', '.join(models)}."
+        )
     pairs = [
         (second, first) if reference == first.model else (first, second)
         for first, second in combinations(cells, 2)

@@ -244,7 +244,7 @@ def test_holm_goes_over_the_comparisons_with_the_reference(make_repeat):
         [min(1, 2 * low), max(high, min(1, 2 * low))]
     )
     assert len([t for t in repeat_tests.compare_cells(cells) if t.metric == "accuracy"]) == 3
-    with pytest.raises(ValueError, match="no model 'd'. There are: a, b, c"):
+    with pytest.raises(ValueError, match="no model 'd' for --reference. There are: a, b, c"):
         repeat_tests.compare_cells(cells, "d")
 
 
