@@ -7,6 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from experiments.reporting.binary import format_binary
 from experiments.reporting.figures_folds import draw_fold_rocs
+from experiments.reporting.fold_scores import (
+    find_divided_groups,
+    format_fold_scores,
+    score_folds,
+)
 from experiments.reporting.folds import build_folded_table, evaluate_folds, format_folds
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.run_files import (
@@ -44,6 +49,7 @@ def show_folded_cells(pooled: FinishedRun, runs: Sequence[FinishedRun]) -> None:
         return
     write_class_files(pooled)
     print(f"\nAll {len(runs)} folds, each image tested once:\n{format_result(pooled)}\n")
+    print(f"{format_fold_scores(score_folds(runs), find_divided_groups(runs))}\n")
     results = [evaluate_folds(runs, task) for task in find_answerable(pooled.classes)]
     if results:
         write_records(pooled, "binary.json", build_folded_table(results))

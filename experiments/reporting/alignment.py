@@ -126,7 +126,7 @@ def align_runs(runs: Sequence[FinishedRun], test: str | None = None) -> AlignedR
     return AlignedRuns(
         tuple(runs),
         tuple(string.ascii_uppercase[: len(runs)]),
-        _short_names([run.path for run in runs]),
+        short_names([run.path for run in runs]),
         tuple(frames),
         tuple(first.classes),
         test,
@@ -154,7 +154,8 @@ def _describe_difference(first: pd.DataFrame, second: pd.DataFrame) -> str:
     return ""
 
 
-def _short_names(paths: Sequence[Path]) -> tuple[str, ...]:
+def short_names(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Return what tells run folders apart; a single one stands as it is."""
     if len(paths) == 1:
         return (str(paths[0]),)
     resolved = [path.resolve() for path in paths]

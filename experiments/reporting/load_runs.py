@@ -109,8 +109,9 @@ class FinishedRun:
         path = self.path / _VAL_PREDICTIONS
         if not path.is_file():
             raise ValueError(
-                f"{self.path} has no {_VAL_PREDICTIONS}, and a threshold must not be chosen on the "
-                "test split. The run is older than that file: train it again with --overwrite."
+                f"{self.path} has no {_VAL_PREDICTIONS}, and thresholds and temperatures are "
+                "not chosen on test. The run is older than that file: train it again with "
+                "--overwrite."
             )
         return _read_predictions(path, self.classes)
 

@@ -63,16 +63,16 @@ def estimate_macro_auroc(frame: pd.DataFrame) -> Estimate:
     Args:
         frame: As `FinishedRun.predictions` gives it, with at least two classes among the labels.
     """
-    scorers = [
-        auroc_scorer((frame["label"] == name).to_numpy(), frame[f"prob_{name}"].to_numpy(float))
-        for name in find_ranked_classes(frame)
-    ]
+    return _estimate_macro(frame, auroc_scorer)
 
-    def score(weights: Floats) -> Floats:
-        mean: Floats = np.mean([scorer(weights) for scorer in scorers], axis=0)
-        return mean
 
-    return _estimate(score, frame["group"].to_numpy())
+def estimate_macro_average_precision(frame: pd.DataFrame) -> Estimate:
+    """Return the mean average precision over the classes that are there, with its interval.
+
+    Args:
+        frame: As `FinishedRun.predictions` gives it, with at least two classes among the labels.
+    """
+    return _estimate_macro(frame, average_precision_scorer)
 
 
 def find_macro_roc(frame: pd.DataFrame) -> tuple[Floats, Floats]:
@@ -141,6 +141,22 @@ def average_precision_scorer(
         return mean
 
     return score
+
+
+def _estimate_macro(
+    frame: pd.DataFrame,
+    make_scorer: Callable[[NDArray[np.bool_], Floats], Callable[[Floats], Floats]],
+) -> Estimate:
+    scorers = [
+        make_scorer((frame["label"] == name).to_numpy(), frame[f"prob_{name}"].to_numpy(float))
+        for name in find_ranked_classes(frame)
+    ]
+
+    def score(weights: Floats) -> Floats:
+        mean: Floats = np.mean([scorer(weights) for scorer in scorers], axis=0)
+        return mean
+
+    return _estimate(score, frame["group"].to_numpy())
 
 
 def _sum_by_level(weights: Floats, places: NDArray[np.intp], num_levels: int) -> Floats:
