@@ -3,14 +3,15 @@
 | corruption | what | amount at severity 1 to 5 | unit |
 |---|---|---|---|
 | blur | Gaussian | 0.4, 0.8, 1.2, 1.8, 2.5 | standard deviation, % of the shorter side |
-| noise | Gaussian, by pixel and color | 6, 12, 20, 32, 48 | standard deviation, gray levels of 255 |
+| noise | Gaussian, by pixel and color | 6, 12, 20, 32, 48 | standard deviation, gray levels |
 | brightness | a dimmer lamp | 15, 30, 45, 60, 75 | % of the light lost |
 | stain | more or less of two stains | 10, 20, 30, 45, 60 | change of each, % |
 | jpeg | stored with loss, color at half size | 50, 30, 20, 10, 5 | quality of 100 |
-| defocus | a disc | 0.5, 1, 1.75, 2.5, 3.5 | radius, % of the shorter side |
+| defocus | a disc | 0.75, 1.25, 2, 3, 4 | radius, % of the shorter side |
 
 Blur and defocus are shares of the image, since networks look at images scaled to one size; noise
-has the grain of the image's own pixels, as a camera's has. Severities were graded as in ImageNet-C
+has the grain of the image's own pixels, as a camera's has. Below 70 pixels the least defocus stays
+within one pixel and changes nothing. Severities were graded as in ImageNet-C
 (Hendrycks and Dietterich, ICLR 2019), their amounts chosen here. The stain changes along
 haematoxylin and eosin (Ruifrok and Johnston, 2001), each up or down by chance, which stand for the
 azure and eosin of blood smears.
@@ -41,7 +42,7 @@ Floats = NDArray[np.float32]
 STAINS: Final = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 """Optical densities (red, green, blue) of haematoxylin, eosin and DAB, here the residual."""
 
-_SUPERSAMPLING: Final = 8
+_SUPERSAMPLING: Final = 16
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,8 @@ def make_disc(radius: float) -> Floats:
 
 
 def _in_pixels(image: Pixels, percent: float) -> float:
-    height, width, _ = image.shape
-    return percent / 100 * min(height, width)
+    side: int = min(image.shape[:2])
+    return percent / 100 * side
 
 
 def _to_uint8(values: NDArray[np.floating]) -> Pixels:
@@ -166,6 +167,6 @@ CORRUPTIONS: Final[dict[CorruptionName, Corruption]] = {
     "brightness": Corruption("brightness", "% of light lost", (15, 30, 45, 60, 75), _dim),
     "stain": Corruption("stain", "± % of each stain", (10, 20, 30, 45, 60), _restain),
     "jpeg": Corruption("JPEG", "quality", (50, 30, 20, 10, 5), _compress),
-    "defocus": Corruption("defocus", "radius, % of side", (0.5, 1, 1.75, 2.5, 3.5), _defocus),
+    "defocus": Corruption("defocus", "radius, % of side", (0.75, 1.25, 2, 3, 4), _defocus),
 }
 """Every corruption by name; the table above explains the units."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,42 +18,15 @@ from datasets.images import split_readable
 from datasets.leakage import find_groups
 from datasets.preparing import hash_images, write_made_images
 from datasets.published import PublishedImage, PublishedSet, relabel
+from datasets.requested_tests import PREPARED, TestRequest
 from datasets.samples import Sample
 from datasets.synthetic import is_synthetic_root
-from datasets.taxonomy import COUNTERPARTS
-
-PREPARED: Final = "prepared"
-TEST_SOURCES: Final = (*COUNTERPARTS["common"], PREPARED)
 
 SAME_PHOTOGRAPHS: Final = (
     ("Kaggle blood cells", "Kaggle photographs", "BCCD"),
     ("PBC", "BloodMNIST"),
 )
 """Names of sets that show the same photographs, cut or scaled in other ways."""
-
-
-@dataclass(frozen=True)
-class TestRequest:
-    """A set that the user wants to test on: ``SOURCE=DIR`` or ``SOURCE/PART=DIR``.
-
-    Attributes:
-        source: One of `TEST_SOURCES`.
-        part: Published part, e.g. ``TestB``; empty: all images.
-        root: Folder of the set.
-    """
-
-    __test__ = False  # Its name would make pytest take it for a test.
-
-    source: str
-    part: str
-    root: Path
-
-    @property
-    def name(self) -> str:
-        """What files and tables call the test."""
-        of_folder = re.sub(r"[^\w.-]+", "_", self.root.resolve().name).strip("._")
-        own = of_folder or PREPARED if self.source == PREPARED else self.source
-        return f"{own}-{self.part}" if self.part else own
 
 
 @dataclass(frozen=True)
@@ -76,29 +48,13 @@ class OtherTest:
     is_synthetic: bool
 
 
-def parse_request(text: str) -> TestRequest:
-    """Return what ``SOURCE=DIR`` or ``SOURCE/PART=DIR`` asks for.
-
-    Raises:
-        ValueError: It is neither.
-    """
-    source, _, root = text.partition("=")
-    name, _, part = source.partition("/")
-    if name not in TEST_SOURCES or not root or (part and name == PREPARED):
-        raise ValueError(
-            f"--test {text}: expected SOURCE=DIR or SOURCE/PART=DIR, with SOURCE one of "
-            f"{', '.join(TEST_SOURCES)}; {PREPARED} is what prepare_wbc.py wrote."
-        )
-    return TestRequest(name, part, Path(root))
-
-
 def open_other_test(
     request: TestRequest,
     nameable: Sequence[str],
     seen: Collection[str],
     out: Path,
     *,
-    options: Mapping[str, object],
+    source_options: Mapping[str, object],
     find_copies: bool = True,
     max_images: int | None = None,
     skip_unreadable: bool = False,
@@ -110,7 +66,7 @@ def open_other_test(
         nameable: Common classes that the run can name; images of others are left out.
         seen: SHA-256 of the files that the run has learnt from.
         out: Folder for images that are no files, such as crops.
-        options: Of the sources' readers, by name; each source takes its own, None is not set.
+        source_options: Of the sources' readers, by name; each takes its own. None: not set.
         find_copies: Look for copies of one photograph by pixels; a prepared set says itself.
         max_images: Take at most so many, classes in proportion.
         skip_unreadable: Leave out, and count, files that do not decode.
@@ -119,7 +75,7 @@ def open_other_test(
         DatasetError: The set cannot be read, the run has seen images of it, or nothing is left.
         UnreadableImageError: A file does not decode.
     """
-    published, is_synthetic = _read_common(request, options)
+    published, is_synthetic = _read_common(request, source_options)
     known = tuple(image for image in published.images if image.label in nameable)
     unknown = Counter(i.label for i in published.images if i.label not in nameable)
     left_out = dict(published.left_out)
@@ -175,12 +131,15 @@ def pick_evenly(samples: Sequence[Sample], number: int) -> list[Sample]:
     return [sample for sample in samples if sample.sample_id in kept]
 
 
-def _read_common(request: TestRequest, options: Mapping[str, object]) -> tuple[PublishedSet, bool]:
+def _read_common(
+    request: TestRequest, source_options: Mapping[str, object]
+) -> tuple[PublishedSet, bool]:
     """Return the set with common labels, and whether it is synthetic."""
     if request.source == PREPARED:
         return _read_prepared(request)
     source = cast("PreparedSource", request.source)
-    own = {name: value for name, value in options.items() if name in SOURCES[source].options}
+    taken = SOURCES[source].options
+    own = {name: value for name, value in source_options.items() if name in taken}
     published = read_source(source, request.root, **own)
     if request.part:
         parts = sorted({image.part for image in published.images} - {""})

@@ -17,9 +17,7 @@ of each condition. Time: README, Shift.
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,18 +29,14 @@ import pandas as pd
 import tyro
 
 from datasets.corruptions import CORRUPTION_NAMES, CorruptionName
-from datasets.counterparts import find_common_class, merge_classes
+from datasets.counterparts import merge_classes
 from datasets.other_tests import (
     OtherTest,
-    TestRequest,
-    find_shared_photographs,
-    open_other_test,
-    parse_request,
     pick_evenly,
 )
+from datasets.requested_tests import TestRequest, parse_request
 from datasets.samples import Sample
 from experiments.cli import run_script
-from experiments.own_test import find_own_samples, require_same_predictions
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.shift_tables import (
     OWN,
@@ -52,23 +46,22 @@ from experiments.reporting.shift_tables import (
     name_run,
     select_clean,
 )
+from experiments.shift_images import find_own_samples, open_unseen_test, require_same_predictions
+from experiments.shift_pictures import draw_shift
 from experiments.shift_predictions import CLEAN, list_grades, predict_grades
 from experiments.shift_results import (
     clear_out,
-    draw_shift,
+    describe_tests,
     make_reference,
     make_results,
     read_own_result,
     write_shift,
 )
-from trainers.device import Device, Fabric, precision_of
+from trainers.device import Device, precision_of
 from trainers.prediction import NUM_WORKERS, PredictionPrecision, Predictor, launch_prediction
 from trainers.restore import restore_classifier
-from trainers.run import describe_commit, read_seen
 
 NOTHING = "none"
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -195,7 +188,12 @@ def main(options: Options) -> pd.DataFrame:
         results += [found[0], *([reference] if reference else []), *found[1:]]
     table = build_shift_table(results)
     by_class = build_class_rows(select_clean(results))
-    facts |= _describe(options, run, fabric, others)
+    facts |= {
+        "seed": options.seed,
+        "precision": precision_of(fabric),
+        "device": fabric.device.type,
+        **describe_tests(run, others),
+    }
     samples_of = {OWN: own_samples, **{other.name: other.samples for other in others}}
     draw_shift(out, run, results, table, samples_of.get(options.corrupt, ()), options.seed)
     write_shift(out, results, table, by_class, facts)
@@ -206,46 +204,18 @@ def main(options: Options) -> pd.DataFrame:
 
 
 def _open_others(options: Options, run: FinishedRun, out: Path) -> list[OtherTest]:
-    """Return the other sets, which the run has not seen.
-
-    Raises:
-        DatasetError: A set cannot be used.
-        RunError: The run does not say what it has seen.
-        ValueError: Synthetic and real images would share a table.
-    """
-    if not options.test:
-        return []
-    seen = read_seen(options.run)
-    nameable = merge_classes(run.classes).common
-    others = []
-    for request in options.requests:
-        other = open_other_test(
+    return [
+        open_unseen_test(
+            run,
             request,
-            nameable,
-            seen,
             out / request.name,
-            options={"labels": options.labels, "margin": options.margin},
+            source_options={"labels": options.labels, "margin": options.margin},
             find_copies=options.find_copies,
             max_images=options.max_images,
             skip_unreadable=options.skip_unreadable,
         )
-        if other.is_synthetic != run.is_synthetic:
-            kinds = {True: "synthetic", False: "real"}
-            raise ValueError(
-                f"--test {other.name}: its images are {kinds[other.is_synthetic]}, those of the "
-                f"run {kinds[run.is_synthetic]}. Such results never share a table."
-            )
-        shared = find_shared_photographs(run.summary["data"]["name"], other.data)
-        if shared:
-            log.warning(
-                "--test %s: %s shows photographs of %s, which the run learnt from, in other files. "
-                "It may have seen these cells; experiments/audit_data.py finds out.",
-                other.name,
-                other.data,
-                shared,
-            )
-        others.append(other)
-    return others
+        for request in options.requests
+    ]
 
 
 def _find_own(options: Options, run: FinishedRun) -> list[Sample]:
@@ -258,31 +228,6 @@ def _find_own(options: Options, run: FinishedRun) -> list[Sample]:
         Path(options.cache_root or of_run.get("cache_root") or "cache"),
     )
     return samples if options.max_images is None else pick_evenly(samples, options.max_images)
-
-
-def _describe(
-    options: Options, run: FinishedRun, fabric: Fabric, others: Sequence[OtherTest]
-) -> dict[str, Any]:
-    data = run.summary["data"]["name"]
-    return {
-        "run": str(options.run),
-        "experiment": run.summary["experiment"],
-        "data": data,
-        "synthetic": run.is_synthetic,
-        "precision": precision_of(fabric),
-        "device": fabric.device.type,
-        "seed": options.seed,
-        "counterparts": {name: find_common_class(name) for name in run.classes},
-        "other_tests": {
-            other.name: {
-                "data": other.data,
-                "left_out": dict(other.left_out),
-                "shares_photographs_with": find_shared_photographs(data, other.data),
-            }
-            for other in others
-        },
-        **describe_commit(),
-    }
 
 
 def find_out(run: FinishedRun) -> Path:

@@ -14,37 +14,24 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from datasets.corruptions import CORRUPTIONS, MAX_SEVERITY, CorruptionName
+from datasets.corruptions import CORRUPTIONS
 from datasets.counterparts import MergedClasses, find_common_class
-from datasets.files import write_whole
-from datasets.images import read_sample
+from datasets.other_tests import OtherTest, find_shared_photographs
 from datasets.samples import Sample
-from experiments.reporting.canvas import Picture
-from experiments.reporting.figures import draw_confusion_matrix
-from experiments.reporting.figures_shift import (
-    draw_corruption_curves,
-    draw_corruption_sheet,
-    draw_test_scores,
-)
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.shift_tables import (
     ALL,
     AS_WRITTEN,
-    NO_CORRUPTION,
     OWN,
     ShiftResult,
     make_frame,
-    name_run,
-    select_clean,
     write_predictions,
 )
-from experiments.reporting.statistics import group_confusions
 from experiments.reporting.tables import write_table
-from experiments.shift_predictions import Grade, apply_grade
+from experiments.shift_predictions import Grade
 from trainers.metrics import test_metrics
-from trainers.run import write_json
+from trainers.run import describe_commit, write_json
 
 PREDICTIONS: Final = "predictions"
 SHIFT_JSON: Final = "shift.json"
@@ -152,18 +139,24 @@ def describe_result(result: ShiftResult) -> dict[str, Any]:
     }
 
 
-def draw_examples(
-    sample: Sample, kinds: Sequence[CorruptionName], seed: int
-) -> dict[str, list[Picture]]:
-    """Return an image under each corruption by severity, from clean on."""
-    image = np.asarray(read_sample(sample))
-    grades = {
-        name: [Grade(), *(Grade(name, severity) for severity in range(1, MAX_SEVERITY + 1))]
-        for name in kinds
-    }
+def describe_tests(run: FinishedRun, others: Sequence[OtherTest]) -> dict[str, Any]:
+    """Return the entries of ``shift.json`` on the run and what it is tested on."""
+    data = run.summary["data"]["name"]
     return {
-        name: [apply_grade(image, g, seed=seed, image_id=sample.sample_id) for g in of_name]
-        for name, of_name in grades.items()
+        "run": str(run.path),
+        "experiment": run.summary["experiment"],
+        "data": data,
+        "synthetic": run.is_synthetic,
+        "counterparts": {name: find_common_class(name) for name in run.classes},
+        "other_tests": {
+            other.name: {
+                "data": other.data,
+                "left_out": dict(other.left_out),
+                "shares_photographs_with": find_shared_photographs(data, other.data),
+            }
+            for other in others
+        },
+        **describe_commit(),
     }
 
 
@@ -195,53 +188,3 @@ def write_shift(
     }
     content = {**facts, "corruptions": corruptions, "results": [*map(describe_result, results)]}
     write_json(out / SHIFT_JSON, content)
-
-
-def draw_shift(
-    out: Path,
-    run: FinishedRun,
-    results: Sequence[ShiftResult],
-    table: pd.DataFrame,
-    corrupted: Sequence[Sample],
-    seed: int,
-) -> None:
-    """Write the figures that there is something for.
-
-    Args:
-        out: Folder.
-        run: The run.
-        results: All.
-        table: Of `build_shift_table`.
-        corrupted: The samples that were corrupted; the first one is shown.
-        seed: Of the corruptions.
-    """
-    title, is_synthetic = name_run(run), run.is_synthetic
-    others = [result for result in select_clean(results) if result.test != OWN]
-    if others:
-        picture = draw_test_scores(table, title, is_synthetic=is_synthetic)
-        _save(out / "tests.png", picture)
-    for result in others:
-        confusion = group_confusions(
-            result.frame["label"], result.frame["pred"], result.frame["group"], result.classes
-        ).sum(axis=0)
-        caption = f"{title}\non {result.test}{', SYNTHETIC' if is_synthetic else ''}"
-        _save(
-            out / f"confusion-{result.test}.png",
-            draw_confusion_matrix(confusion, result.classes, caption),
-        )
-    kinds = list(dict.fromkeys(r.corruption for r in results if r.corruption != NO_CORRUPTION))
-    if not kinds:
-        return
-    titles: dict[str, str] = {n: kind.title for n, kind in CORRUPTIONS.items() if n in kinds}
-    test = next(result.test for result in results if result.corruption != NO_CORRUPTION)
-    of_test = f"{title}, corrupted: {'its own test' if test == OWN else test}"
-    curves = draw_corruption_curves(table, test, titles, of_test, is_synthetic=is_synthetic)
-    _save(out / "corruptions.png", curves)
-    examples = draw_examples(corrupted[0], [n for n in CORRUPTIONS if n in kinds], seed)
-    sheet = draw_corruption_sheet(examples, titles, is_synthetic=is_synthetic)
-    _save(out / "corruption_examples.png", sheet)
-
-
-def _save(path: Path, picture: Picture) -> None:
-    with write_whole(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG")
