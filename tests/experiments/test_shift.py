@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
@@ -18,12 +19,16 @@ from datasets.cells import open_cells
 from datasets.errors import DatasetError
 from datasets.samples import SampleSet
 from datasets.synthetic.storage import write_marker
-from experiments import fused_wbc, shift
+from datasets.taxonomy import WBC_CLASSES
+from experiments import shift
 from experiments.classifiers import train_classifier
 from experiments.options import RunOptions
 from experiments.reporting.load_runs import find_finished
-from models.registry import SmallCnnSpec
+from experiments.shift_predictions import CLEAN, Grade, predict_grades
+from models.registry import EncoderSpec, FusionSpec, SmallCnnSpec
 from trainers.errors import RunError
+from trainers.prediction import Predictor, launch_prediction
+from trainers.restore import RestoredClassifier
 
 PREFIXES = {"eosinophil": "EO", "lymphocyte": "LY", "neutrophil": "SNE"}
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -114,18 +119,17 @@ def test_clean_images_give_the_runs_own_test_result(done: Path, run_dir: Path):
     assert json.loads((done / "shift.json").read_text())["difference_to_run"] < 1e-5
 
 
-def test_clean_images_give_the_test_result_of_a_fused_run(tiny_bundle, encoder_runs, tmp_path):
-    shared = options_of(tiny_bundle, tmp_path) | {"epochs": 1}
-    options = fused_wbc.Options(**shared, split=50, prcc_run=encoder_runs[0],
-                                cam16_run=encoder_runs[1])  # fmt: skip
-    run = fused_wbc.main(options)
-    table = shift.main(options_for(run.path, tmp_path / "out", kinds=("brightness",)))
-    assert len(table) == 1 + 1 + 5
-    _, probs = read_predictions(tmp_path / "out" / "predictions" / "own.csv")
-    _, expected = read_predictions(run.path / "predictions.csv")
-    np.testing.assert_allclose(probs, expected, atol=1e-5)
-    _, dark = read_predictions(tmp_path / "out" / "predictions" / "own-brightness-5.csv")
-    assert np.abs(dark - probs).to_numpy().max() > 1e-4
+def test_clean_images_of_a_fused_run_are_predicted_as_they_are_in_predictions(cells):
+    torch.manual_seed(0)
+    model = FusionSpec((EncoderSpec("autoencoder"),)).build(5, "random").eval()
+    restored = RestoredClassifier(Path("run"), model, WBC_CLASSES, {}, {})
+    predictor = Predictor(restored, launch_prediction({"precision": "32-true"}, "cpu", "run"))
+    samples = cells.of_split("test")[:2]
+    dark = Grade("brightness", 5)
+    found = predict_grades(predictor, samples, [CLEAN, dark], seed=0, batch_size=2, num_workers=1)
+    expected = predictor.predict([sample.path for sample in samples], batch_size=2).probs
+    np.testing.assert_allclose(found[CLEAN], expected, atol=1e-6)
+    assert np.abs(found[dark] - expected).max() > 1e-4
 
 
 def test_every_row_of_the_table_is_what_its_predictions_say(done: Path):
