@@ -47,6 +47,7 @@ class ResumableJob:
             SystemExit: It was stopped, and goes on later.
         """
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+        logging.getLogger("submitit").propagate = False  # It writes to the same log by itself.
         if self.own_group:
             os.setpgrp()
         if self.visible_gpu is not None:
@@ -59,7 +60,7 @@ class ResumableJob:
             except InterruptedRunError as error:
                 signals.leave(error)
             except Exception as error:
-                # Loader processes may be torn down by the signal that the fit stops after.
+                # Whatever the signal broke is done again; a true error comes again, too.
                 if not signals.resubmits:
                     raise
                 signals.leave(error)

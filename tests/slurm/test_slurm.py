@@ -19,6 +19,7 @@ import torch
 from experiments import base_wbc
 from experiments.executors import ExecutorOptions, Job, JobResult, run_jobs
 from trainers.checkpoint import read_checkpoint
+from trainers.errors import RunError
 from trainers.run import read_finished
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,8 +196,6 @@ def test_failed_and_cancelled_jobs_are_reported_with_reason_and_log(slurm, tmp_p
 
 
 def test_jobs_that_slurm_refuses_are_an_error_with_the_flags(slurm, tmp_path: Path):
-    from trainers.errors import RunError
-
     job = Job("one", tmp_path / "one", partial(time.sleep, 0))
     with pytest.raises(RunError, match="partition.*--partition"):
         run_jobs([job], options(tmp_path, partition="nowhere"))
