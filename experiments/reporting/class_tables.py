@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -30,10 +31,19 @@ def build_class_table(run: FinishedRun, test: str | None = None) -> pd.DataFrame
     Raises:
         ValueError: The run has no such test, or its predictions are damaged.
     """
-    frame = run.predictions(test)
+    return tabulate_classes(run.predictions(test), run.classes)
+
+
+def tabulate_classes(frame: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the table of `build_class_table` for predictions, which may pool several seeds.
+
+    Args:
+        frame: As `FinishedRun.predictions` gives it.
+        classes: K names, in the order of the rows.
+    """
     groups = frame["group"].to_numpy()
     rows = []
-    for name in run.classes:
+    for name in classes:
         is_class = (frame["label"] == name).to_numpy()
         is_called = (frame["pred"] == name).to_numpy()
         is_hit = is_class & is_called

@@ -1,0 +1,97 @@
+"""What the figures of a test set say, in words made from numbers alone."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pandas as pd
+
+from experiments.reporting.html.entries import Entry, TestSet
+from experiments.reporting.html.scores import MAIN_METRIC
+from experiments.reporting.tables import SYNTHETIC_NOTE
+
+SIGNIFICANT: Final = 0.05
+
+_ALL_LABELS: Final = 100
+
+
+def describe_test_set(test_set: TestSet, results: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    """Return a paragraph: what was tested on what, which is best, and whether by more than chance.
+
+    Models are ranked by balanced accuracy, and compared at the same share of labels.
+
+    Args:
+        test_set: The test set.
+        results: Of `scores.build_results`.
+        pairs: Of `scores.build_pairs`.
+    """
+    num_runs = sum(len(entry.runs) for entry in test_set.entries)
+    models = _count(len(test_set.entries), "model")
+    sentences = [SYNTHETIC_NOTE] if test_set.is_synthetic else []
+    sentences.append(
+        f"{models} ({_count(num_runs, 'run')}) tested on {test_set.num_images:,} images in "
+        f"{_count(test_set.num_groups, 'group')}, {len(test_set.classes)} classes."
+    )
+    table = results[results["scope"] == "all classes"].set_index("number")
+    for percent in sorted({entry.label_percent for entry in test_set.entries}):
+        entries = [entry for entry in test_set.entries if entry.label_percent == percent]
+        sentences.append(_describe_percent(entries, table, pairs))
+    if len(pairs):
+        correction = f"p-values are corrected by Holm's method over {_count(len(pairs), 'pair')}"
+        sentences.append(f"Where given, {correction}.")
+    if test_set.num_groups == 1:
+        sentences.append("With a single group there are neither intervals nor tests.")
+    return " ".join(sentences)
+
+
+def format_p(value: float) -> str:
+    """Return a p-value, ``0.012`` or ``< 0.001``; a dash where there is none."""
+    if pd.isna(value):
+        return "-"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _describe_percent(entries: list[Entry], table: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    scores = table.loc[[entry.number for entry in entries]]
+    ranked = scores.sort_values(MAIN_METRIC, ascending=False, kind="stable")
+    best = ranked.iloc[0]
+    labels = "all labels" if best["label_percent"] == _ALL_LABELS else (
+        f"{best['label_percent']} % of the labels"
+    )  # fmt: skip
+    name = f"{ranked.index[0]}. {best['model']}"
+    score = f"{_format(best)} balanced accuracy"
+    if len(ranked) == 1:
+        return f"With {labels}, {name} reaches {score}; nothing to compare it with."
+    second = ranked.index[1]
+    found = _find_pair(pairs, ranked.index[0], second)
+    against = f"{second}. {ranked.iloc[1]['model']} ({_format(ranked.iloc[1])})"
+    if pd.isna(found["p"]):
+        return f"With {labels}, {name} has the highest score, {score}, before {against}."
+    is_clear = found["p"] < SIGNIFICANT
+    p_value = format_p(found["p"]) if found["p"] < 0.001 else f"= {format_p(found['p'])}"
+    return (
+        f"With {labels}, {name} has the highest score, {score}: {found['value']:+.3f} "
+        f"[{found['low']:+.3f}, {found['high']:+.3f}] against {against}, p {p_value}, "
+        f"{'more than' if is_clear else 'no more than'} the choice of test groups may explain."
+    )
+
+
+def _find_pair(pairs: pd.DataFrame, better: int, worse: int) -> dict[str, Any]:
+    """Return the difference in balanced accuracy, better less worse."""
+    is_turned = better > worse
+    first, second = sorted((better, worse))
+    row = pairs[(pairs["first"] == first) & (pairs["second"] == second)].iloc[0]
+    value, low, high = (row[f"{MAIN_METRIC}{end}"] for end in ("", "_low", "_high"))
+    if is_turned:
+        value, low, high = -value, -high, -low
+    return {"value": value, "low": low, "high": high, "p": row[f"{MAIN_METRIC}_p_holm"]}
+
+
+def _format(row: pd.Series) -> str:
+    score = f"{row[MAIN_METRIC]:.3f}"
+    low, high = row[f"{MAIN_METRIC}_low"], row[f"{MAIN_METRIC}_high"]
+    return score if pd.isna(low) else f"{score} [{low:.3f}, {high:.3f}]"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

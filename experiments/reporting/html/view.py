@@ -1,0 +1,264 @@
+"""What the page shows of a test set, as texts and pictures ready for the template."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from experiments.reporting.canvas import Picture
+from experiments.reporting.html.cards import DataCard, build_data_card
+from experiments.reporting.html.embedding import EMBEDDING_FILE, read_embedding
+from experiments.reporting.html.entries import Entry, TestSet
+from experiments.reporting.html.errors import MAX_ERRORS, Thumbnails, rank_errors
+from experiments.reporting.html.figures import (
+    MAX_CURVES,
+    draw_embedding,
+    draw_learning_curves,
+    draw_roc,
+    draw_training,
+    has_learning_curve,
+)
+from experiments.reporting.html.scores import (
+    build_classes,
+    build_pairs,
+    build_results,
+    find_mean,
+)
+from experiments.reporting.html.text_tables import (
+    TextTable,
+    format_number,
+    show_classes,
+    show_pairs,
+    show_results,
+)
+from experiments.reporting.html.verdict import describe_test_set
+from experiments.reporting.prediction_tables import show
+
+_PIXELS_PER_WIDTH = 150 / 96
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A picture as a data URI, with its size in CSS pixels."""
+
+    uri: str
+    width: int
+    height: int
+    caption: str
+
+
+@dataclass(frozen=True)
+class ConfusionView:
+    """A confusion matrix: rows are a true class each with (count, share of the row) by cell."""
+
+    title: str
+    classes: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    caption: str
+
+
+@dataclass(frozen=True)
+class ErrorView:
+    """A misread image; ``uri`` is empty where it could not be found."""
+
+    uri: str
+    sample_id: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class ErrorsView:
+    """The most confident errors of an entry."""
+
+    title: str
+    caption: str
+    errors: tuple[ErrorView, ...]
+
+
+@dataclass(frozen=True)
+class SetView:
+    """A test set on the page; `numbers` are its tables of numbers, by name."""
+
+    anchor: str
+    title: str
+    is_synthetic: bool
+    extent: str
+    verdict: str
+    numbers: dict[str, pd.DataFrame]
+    results: TextTable
+    pairs: TextTable
+    learning: tuple[FigureView, ...]
+    confusions: tuple[ConfusionView, ...]
+    classes: tuple[tuple[str, TextTable], ...]
+    training: tuple[FigureView, ...]
+    calibration: TextTable
+    rocs: tuple[FigureView, ...]
+    errors: tuple[ErrorsView, ...]
+    embeddings: tuple[FigureView, ...]
+    embedding_file: str
+    card: DataCard
+
+
+def build_view(
+    test_set: TestSet, number: int, thumbnails: Thumbnails | None, *, has_errors: bool = True
+) -> SetView:
+    """Return what the page shows of a test set.
+
+    Args:
+        test_set: The test set.
+        number: Its place on the page.
+        thumbnails: Finds images of errors; None: they are left out.
+        has_errors: Whether errors are listed by name at all.
+    """
+    results = build_results(test_set)
+    pairs = build_pairs(test_set)
+    classes = build_classes(test_set)
+    shown = show_classes(classes)
+    by_entry = [
+        (
+            entry.title,
+            TextTable(
+                shown.columns[2:],
+                tuple(row[2:] for row in shown.rows if row[0] == str(entry.number)),
+                1,
+            ),
+        )
+        for entry in test_set.entries
+    ]
+    return SetView(
+        anchor=f"set-{number}",
+        title=test_set.title,
+        is_synthetic=test_set.is_synthetic,
+        extent=test_set.extent,
+        verdict=describe_test_set(test_set, results, pairs),
+        numbers={"results": results, "pairs": pairs, "classes": classes},
+        results=show_results(results),
+        pairs=show_pairs(pairs),
+        learning=tuple(_view_learning(test_set, results)),
+        confusions=tuple(_view_confusion(entry, test_set) for entry in test_set.entries),
+        classes=tuple(by_entry),
+        training=tuple(_view_training(test_set.entries)),
+        calibration=_show_calibration(test_set.entries),
+        rocs=tuple(_view_rocs(test_set, results)),
+        errors=tuple(_view_errors(entry, thumbnails) for entry in test_set.entries if has_errors),
+        embeddings=tuple(_view_embeddings(test_set.entries)),
+        embedding_file=EMBEDDING_FILE,
+        card=build_data_card(test_set),
+    )
+
+
+def _view_learning(test_set: TestSet, results: pd.DataFrame) -> Iterator[FigureView]:
+    if has_learning_curve(test_set):
+        caption = (
+            "Test accuracy and balanced accuracy (0 to 1) by the share of training labels used "
+            f"(%, logarithmic). Points are means over seeds, bars 95 % intervals over groups; "
+            f"{test_set.extent}."
+        )
+        yield _view_picture(draw_learning_curves(test_set, results), caption)
+
+
+def _view_confusion(entry: Entry, test_set: TestSet) -> ConfusionView:
+    counts = entry.confusions(test_set.classes).sum(axis=(0, 1))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names = tuple(map(show, test_set.classes))
+    rows = tuple(
+        (name, tuple((f"{n:,}", f"{s:.3f}") for n, s in zip(of_row, of_share, strict=True)))
+        for name, of_row, of_share in zip(names, counts, shares, strict=True)
+    )
+    seeds = len(entry.runs)
+    times = f", counted for each of {seeds} seeds" if seeds > 1 else ""
+    caption = f"Counts of images{times}; shade: share of the row. {test_set.extent}."
+    return ConfusionView(entry.title, names, rows, caption)
+
+
+def _view_training(entries: Sequence[Entry]) -> Iterator[FigureView]:
+    for entry in entries:
+        if entry.test is not None or not (entry.first.path / "metrics.csv").is_file():
+            continue
+        splits = entry.first.summary["splits"]
+        counts = [
+            f"{sum(splits[name]['images'].values()):,} {word} images"
+            for name, word in (("train", "training"), ("val", "validation"))
+            if name in splits
+        ]
+        seeds = f"{len(entry.runs)} seeds, a line each" if len(entry.runs) > 1 else "one seed"
+        yield _view_picture(
+            draw_training(entry),
+            f"{entry.title}: loss and balanced accuracy by epoch. n = {' and '.join(counts)}; "
+            f"{seeds}; dots: the models that were kept.",
+        )
+
+
+def _show_calibration(entries: Sequence[Entry]) -> TextTable:
+    columns = ("model", "expected calibration error", "Brier score", "loss (nats)")
+    names = ("expected_calibration_error", "brier", "loss")
+    rows = [
+        (entry.title, *(format_number(find_mean(entry, name)) for name in names))
+        for entry in entries
+    ]
+    return TextTable(columns, tuple(rows), 1)
+
+
+def _view_rocs(test_set: TestSet, results: pd.DataFrame) -> Iterator[FigureView]:
+    held = test_set.entries[0].frames[0]["label"].nunique()
+    if held < 2:
+        return
+    for percent in sorted({entry.label_percent for entry in test_set.entries}):
+        entries = [entry for entry in test_set.entries if entry.label_percent == percent]
+        for start in range(0, len(entries), MAX_CURVES):
+            caption = (
+                f"ROC curves with {percent} % of the labels, mean of {held} one-vs-rest curves and "
+                f"of the seeds; areas with 95 % intervals over groups. {test_set.extent}."
+            )
+            yield _view_picture(draw_roc(entries[start : start + MAX_CURVES], results), caption)
+
+
+def _view_errors(entry: Entry, thumbnails: Thumbnails | None) -> ErrorsView:
+    ranked = rank_errors(entry)
+    seeds = len(entry.runs)
+    errors = []
+    for error in ranked[:MAX_ERRORS]:
+        picture = thumbnails.find(entry.first, error.sample_id) if thumbnails else None
+        wrong = f", misread by {error.num_wrong} of {seeds} seeds" if seeds > 1 else ""
+        errors.append(
+            ErrorView(
+                _to_uri(picture, "jpeg") if picture else "",
+                show(error.sample_id),
+                show(f"{error.label}, read as {error.pred}: p = {error.prob:.3f}{wrong}"),
+            )
+        )
+    number = len(entry.frames[0])
+    who = f"at least one of {seeds} seeds misreads" if seeds > 1 else "are misread"
+    caption = f"{len(errors)} of {len(ranked):,} images that {who}; n = {number:,} test images."
+    return ErrorsView(entry.title, caption, tuple(errors))
+
+
+def _view_embeddings(entries: Sequence[Entry]) -> Iterator[FigureView]:
+    for entry in entries:
+        tables = [read_embedding(run) for run in entry.runs] if entry.test is None else []
+        for run, table in zip(entry.runs, tables, strict=True):
+            if table is not None:
+                caption = (
+                    f"{entry.title}, seed {run.summary['seed']}: features of "
+                    f"{table['sample_id'].nunique():,} images, a point each; colour: class."
+                )
+                yield _view_picture(draw_embedding(table, is_synthetic=run.is_synthetic), caption)
+                break
+
+
+def _view_picture(picture: Picture, caption: str) -> FigureView:
+    buffer = io.BytesIO()
+    # A palette of 255 colours is enough for lines and text, and a third of the size.
+    Image.fromarray(picture).quantize(255).save(buffer, format="PNG", optimize=True)
+    height, width = (round(side / _PIXELS_PER_WIDTH) for side in picture.shape[:2])
+    return FigureView(_to_uri(buffer.getvalue(), "png"), width, height, caption)
+
+
+def _to_uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
