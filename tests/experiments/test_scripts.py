@@ -20,8 +20,8 @@ from trainers.errors import RunError
 from trainers.run import read_finished
 
 SCRIPTS = (
-    "prcc_autoencoder", "camelyon16_resnet18", "base_wbc", "fused_wbc", "prepare_wbc", "readme_tables",
-    "report", "draw_synthetic",
+    "prcc_autoencoder", "camelyon16_resnet18", "base_wbc", "fused_wbc", "prepare_wbc",
+    "readme_tables", "report", "draw_synthetic",
 )  # fmt: skip
 
 

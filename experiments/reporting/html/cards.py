@@ -65,7 +65,7 @@ def build_data_card(test_set: TestSet) -> DataCard:
         ("left out", _join(_describe_left_out(data.get("left_out", {})) for data in records)),
         ("test and validation", _describe_overlap(test_set.entries)),
     ]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for entry in test_set.entries:
         if entry.test is None:
             rows += _list_splits(entry.first, test_set.classes, entry.label_percent)

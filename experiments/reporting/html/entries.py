@@ -134,7 +134,9 @@ def find_test_sets(runs: Sequence[FinishedRun]) -> list[TestSet]:
     for (_, test, digest), members in drafts.items():
         members.sort(key=lambda member: int(member[0].summary["seed"]))
         found, frames = zip(*members, strict=True)
-        by_set.setdefault(digest, []).append(Entry(0, name_run(found[0], test), test, found, frames))
+        by_set.setdefault(digest, []).append(
+            Entry(0, name_run(found[0], test), test, found, frames)
+        )
     order = sorted(by_set.values(), key=lambda entries: _order_of_set(entries))
     number = 0
     test_sets = []

@@ -20,7 +20,7 @@ from datasets.manifest import MANIFEST_NAME
 from experiments.reporting.html.entries import Entry
 from experiments.reporting.load_runs import FinishedRun
 
-MAX_ERRORS: Final = 12
+MAX_ERRORS: Final = 8
 """Of a model, with image or without."""
 
 _SIDE: Final = 112

@@ -15,11 +15,15 @@ from matplotlib.ticker import MaxNLocator
 from experiments.reporting.canvas import Picture, escape, fit_label, to_pixels
 from experiments.reporting.figures_curves import number_epochs
 from experiments.reporting.html.entries import Entry, TestSet
+from experiments.reporting.html.scores import ALL_CLASSES
 from experiments.reporting.prediction_tables import show
 from experiments.reporting.ranking import find_macro_roc
 
 MAX_CURVES: Final = 8
 """In one ROC figure; with more, lines cannot be told apart."""
+
+CURVE_METRICS: Final = ("accuracy", "balanced_accuracy")
+TRAINING_METRICS: Final = ("loss", "balanced_accuracy")
 
 _DPI: Final = 150
 _COLOURS: Final = colormaps["tab10"].colors  # type: ignore[attr-defined]
@@ -38,73 +42,70 @@ def has_learning_curve(test_set: TestSet) -> bool:
     return len(points) > len(curves)
 
 
-def draw_learning_curves(test_set: TestSet, results: pd.DataFrame) -> Picture:
-    """Return scores over the share of labels, a line a model; bars are 95 % intervals."""
+def draw_learning_curve(test_set: TestSet, results: pd.DataFrame, metric: str) -> Picture:
+    """Return a score over the share of labels, a line a model; bars are 95 % intervals.
+
+    Args:
+        test_set: The test set.
+        results: Of `scores.build_results`.
+        metric: Which score.
+    """
     entries = {entry.number: entry for entry in test_set.entries}
-    table = results[results["scope"] == "all classes"].copy()
+    table = results[results["scope"] == ALL_CLASSES].copy()
     table["curve"] = [_curve_name(entries[number]) for number in table["number"]]
     names = list(dict.fromkeys(table["curve"]))
-    figure = Figure(
-        figsize=(8.2, 3.4 + _LEGEND_LINE * len(names)), dpi=_DPI, layout="constrained"
-    )
+    figure = Figure(figsize=(4.8, 3.3 + _LEGEND_LINE * len(names)), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    for place, name in enumerate(names):
+        rows = table[table["curve"] == name].sort_values("label_percent")
+        # Side by side, so that bars at the same share can be told apart.
+        shift = np.exp(_SIDESTEP * (place - (len(names) - 1) / 2))
+        value = rows[metric]
+        axes.errorbar(
+            rows["label_percent"] * shift,
+            value,
+            yerr=[value - rows[f"{metric}_low"], rows[f"{metric}_high"] - value],
+            marker="o",
+            markersize=4,
+            capsize=2.5,
+            label=_cut(name),
+            **_style_of(place),
+        )
     percents = sorted(set(table["label_percent"]))
-    metrics = ("accuracy", "balanced_accuracy")
-    for axes, metric in zip(figure.subplots(1, 2, sharey=True), metrics, strict=True):
-        for place, name in enumerate(names):
-            rows = table[table["curve"] == name].sort_values("label_percent")
-            # Side by side, so that bars at the same share can be told apart.
-            shift = np.exp(_SIDESTEP * (place - (len(names) - 1) / 2))
-            value = rows[metric]
-            axes.errorbar(
-                rows["label_percent"] * shift,
-                value,
-                yerr=[value - rows[f"{metric}_low"], rows[f"{metric}_high"] - value],
-                marker="o",
-                markersize=4,
-                capsize=2.5,
-                label=_cut(name),
-                **_style_of(place),
-            )
-        axes.set_xscale("log")
-        axes.set_xticks(percents, [str(percent) for percent in percents])
-        axes.minorticks_off()
-        axes.set_xlabel("training labels used (%)")
-        axes.set_ylabel(f"test {metric.replace('_', ' ')}")
-        axes.grid(alpha=0.3)
-    _add_legend(figure, figure.axes[0])
+    axes.set_xscale("log")
+    axes.set_xticks(percents, [str(percent) for percent in percents])
+    axes.minorticks_off()
+    axes.set_xlabel("training labels used (%)")
+    axes.set_ylabel(f"test {metric.replace('_', ' ')}")
+    axes.grid(alpha=0.3)
+    _add_legend(figure, axes)
     return to_pixels(figure, is_synthetic=test_set.is_synthetic)
 
 
-def draw_training(entry: Entry) -> Picture:
-    """Return loss and accuracy by epoch, a thin line a seed; dots: the models that were kept."""
-    figure = Figure(figsize=(8.2, 2.9), dpi=_DPI, layout="constrained")
-    panels = figure.subplots(1, 2)
+def draw_training(entry: Entry, metric: str) -> Picture:
+    """Return ``loss`` or a score by epoch, a line a seed; dots: the models that were kept."""
+    figure = Figure(figsize=(4.8, 2.9), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
     for run in entry.runs:
         frame = number_epochs(run.metrics())
-        best = run.summary.get("best_epoch")
-        for axes, metric in zip(panels, ("loss", "balanced_accuracy"), strict=True):
-            for split, colour in (("train", _COLOURS[0]), ("val", _COLOURS[1])):
-                column = f"{split}/{metric}"
-                if column not in frame:
-                    continue
-                known = frame.assign(y=pd.to_numeric(frame[column], errors="coerce")).dropna(
-                    subset=["y"]
-                )
-                axes.plot(known["epoch"], known["y"], color=colour, linewidth=1.2, label=split)
-                kept = known[known["epoch"] == best] if split == "val" else known[:0]
+        for split, colour in (("train", _COLOURS[0]), ("val", _COLOURS[1])):
+            column = f"{split}/{metric}"
+            if column not in frame:
+                continue
+            known = frame.assign(y=pd.to_numeric(frame[column], errors="coerce"))
+            known = known.dropna(subset=["y"])
+            axes.plot(known["epoch"], known["y"], color=colour, linewidth=1.2, label=split)
+            if split == "val":
+                kept = known[known["epoch"] == run.summary.get("best_epoch")]
                 axes.plot(kept["epoch"], kept["y"], "o", markersize=5, color=colour)
-    for axes, label in zip(
-        panels, ("mean cross-entropy (nats)", "balanced accuracy (0 to 1)"), strict=True
-    ):
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-    panels[1].set_ylim(-0.02, 1.02)
-    handles, labels = panels[0].get_legend_handles_labels()
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("mean loss (nats)" if metric == "loss" else metric.replace("_", " "))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     if unique:
-        panels[0].legend(list(unique.values()), list(unique), fontsize=8)
+        axes.legend(list(unique.values()), list(unique), fontsize=8)
     return to_pixels(figure, is_synthetic=entry.first.is_synthetic)
 
 
@@ -115,7 +116,7 @@ def draw_roc(entries: Sequence[Entry], results: pd.DataFrame) -> Picture:
         entries: Up to `MAX_CURVES`, whose test holds two classes or more.
         results: Of `scores.build_results`, with their areas.
     """
-    areas = results[results["scope"] == "all classes"].set_index("number")
+    areas = results[results["scope"] == ALL_CLASSES].set_index("number")
     figure = Figure(
         figsize=(5.6, 4.9 + _LEGEND_LINE * len(entries)), dpi=_DPI, layout="constrained"
     )
@@ -154,9 +155,7 @@ def draw_embedding(table: pd.DataFrame, *, is_synthetic: bool) -> Picture:
     methods = list(dict.fromkeys(table["method"]))
     labels = sorted(set(table["label"]))
     rows = -(-len(labels) // 4)
-    figure = Figure(
-        figsize=(4.4 * len(methods), 4 + 0.25 * rows), dpi=_DPI, layout="constrained"
-    )
+    figure = Figure(figsize=(4.4 * len(methods), 4 + 0.25 * rows), dpi=_DPI, layout="constrained")
     for axes, method in zip(
         figure.subplots(1, len(methods), squeeze=False).flat, methods, strict=True
     ):

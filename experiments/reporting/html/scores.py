@@ -38,6 +38,9 @@ from experiments.reporting.statistics import (
 MAIN_METRIC: Final = "balanced_accuracy"
 """By which models are ranked: classes count alike, however rare."""
 
+ALL_CLASSES: Final = "all classes"
+"""Scope of a row in which a model may name every class."""
+
 _FROM_SUMMARY: Final = ("loss", "expected_calibration_error", "brier")
 _LEAST_SEEDS: Final = 2
 
@@ -59,7 +62,7 @@ def build_results(test_set: TestSet) -> pd.DataFrame:
             "number": entry.number,
             "model": entry.name,
             "data": test_set.title,
-            "scope": "all classes",
+            "scope": ALL_CLASSES,
             "label_percent": entry.label_percent,
             "epochs": summary["epochs"],
             "seeds": len(entry.runs),
@@ -150,7 +153,8 @@ def estimate_mean_auroc(entry: Entry) -> Estimate:
     held = sorted(set(first["label"]))
     extent = (len(first), len(names))
     if len(held) < 2:
-        return Estimate(*[float("nan")] * 3, *extent)
+        nothing = float("nan")
+        return Estimate(nothing, nothing, nothing, *extent)
     scorers: list[Callable[[Floats], Floats]] = [
         auroc_scorer((frame["label"] == name).to_numpy(), frame[f"prob_{name}"].to_numpy(float))
         for frame in entry.frames
@@ -170,9 +174,8 @@ def estimate_mean_auroc(entry: Entry) -> Estimate:
 def find_mean(entry: Entry, name: str) -> float | None:
     """Return the mean over seeds of a score of the summaries; None where one lacks it."""
     values = [run.test_metrics(entry.test).get(name) for run in entry.runs]
-    if not all(isinstance(value, int | float) for value in values):
-        return None
-    return float(np.mean(values))
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    return float(np.mean(numbers)) if len(numbers) == len(values) else None
 
 
 def command_of(entry: Entry) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from datasets.files import write_whole
 from experiments.reporting.class_tables import format_score
+from experiments.reporting.html.scores import ALL_CLASSES
 from experiments.reporting.html.verdict import format_p
 from experiments.reporting.statistics import METRICS
 from experiments.reporting.tables import SYNTHETIC_NOTE
@@ -42,31 +43,30 @@ class TextTable:
 def show_results(results: pd.DataFrame) -> TextTable:
     """Return the table of `scores.build_results`, scores as mean ± sd [interval]."""
     columns = (
-        "no.", "model", "scope", "labels (%)", "training images", "epochs", "seeds", "test images",
-        "groups", *(name.replace("_", " ") for name in METRICS), "macro AUROC",
+        "no.", "model", "labels (%)", "training images", "epochs", "seeds", "test images",
+        "groups", *map(_word, METRICS), "macro AUROC",
     )  # fmt: skip
     rows = []
     for row in results.to_dict("records"):
+        name = str(row["model"])
         counts = ("label_percent", "train_images", "epochs", "seeds", "test_images", "test_groups")
         rows.append(
             (
                 str(row["number"]),
-                str(row["model"]),
-                str(row["scope"]),
+                name if row["scope"] == ALL_CLASSES else f"{name}, {row['scope']}",
                 *(_format_count(row[name]) for name in counts),
                 *(_format_mean(row, name) for name in METRICS),
                 format_score(row, "macro_auroc"),
             )
         )
-    return TextTable(columns, tuple(rows), 3)
+    return TextTable(columns, tuple(rows), 2)
 
 
 def show_pairs(pairs: pd.DataFrame) -> TextTable:
     """Return the table of `scores.build_pairs`."""
     columns = ["first", "second", "labels (%)"]
     for name in METRICS:
-        words = name.replace("_", " ")
-        columns += [f"difference in {words}", f"p, {words}"]
+        columns += [f"difference in {_word(name)}", f"p, {_word(name)}"]
     columns += ["common seeds", "p, paired t over seeds"]
     rows = []
     for row in pairs.to_dict("records"):
@@ -149,6 +149,10 @@ def to_markdown(table: TextTable) -> str:
 def format_number(value: Any) -> str:
     """Return a number with three decimals; a dash where there is none."""
     return _UNKNOWN if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def _word(metric: str) -> str:
+    return metric.replace("_", " ").replace("f1", "F1")
 
 
 def _format_mean(row: dict[str, Any], name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pandas as pd
 
 from experiments.reporting.html.entries import Entry, TestSet
-from experiments.reporting.html.scores import MAIN_METRIC
+from experiments.reporting.html.scores import ALL_CLASSES, MAIN_METRIC
 from experiments.reporting.tables import SYNTHETIC_NOTE
 
 SIGNIFICANT: Final = 0.05
@@ -15,8 +15,10 @@ SIGNIFICANT: Final = 0.05
 _ALL_LABELS: Final = 100
 
 
-def describe_test_set(test_set: TestSet, results: pd.DataFrame, pairs: pd.DataFrame) -> str:
-    """Return a paragraph: what was tested on what, which is best, and whether by more than chance.
+def describe_test_set(
+    test_set: TestSet, results: pd.DataFrame, pairs: pd.DataFrame
+) -> tuple[str, ...]:
+    """Return what was tested on what; then, by share of labels, which model is best and how far.
 
     Models are ranked by balanced accuracy, and compared at the same share of labels.
 
@@ -32,16 +34,21 @@ def describe_test_set(test_set: TestSet, results: pd.DataFrame, pairs: pd.DataFr
         f"{models} ({_count(num_runs, 'run')}) tested on {test_set.num_images:,} images in "
         f"{_count(test_set.num_groups, 'group')}, {len(test_set.classes)} classes."
     )
-    table = results[results["scope"] == "all classes"].set_index("number")
-    for percent in sorted({entry.label_percent for entry in test_set.entries}):
-        entries = [entry for entry in test_set.entries if entry.label_percent == percent]
-        sentences.append(_describe_percent(entries, table, pairs))
     if len(pairs):
-        correction = f"p-values are corrected by Holm's method over {_count(len(pairs), 'pair')}"
-        sentences.append(f"Where given, {correction}.")
+        sentences.append(
+            "The best by balanced accuracy against the next, p-values corrected by Holm's method "
+            f"over {_count(len(pairs), 'pair')}:"
+        )
     if test_set.num_groups == 1:
         sentences.append("With a single group there are neither intervals nor tests.")
-    return " ".join(sentences)
+    table = results[results["scope"] == ALL_CLASSES].set_index("number")
+    by_percent: dict[int, list[Entry]] = {}
+    for entry in test_set.entries:
+        by_percent.setdefault(entry.label_percent, []).append(entry)
+    return (
+        " ".join(sentences),
+        *(_describe_percent(found, table, pairs) for _, found in sorted(by_percent.items())),
+    )
 
 
 def format_p(value: float) -> str:
@@ -58,22 +65,39 @@ def _describe_percent(entries: list[Entry], table: pd.DataFrame, pairs: pd.DataF
     labels = "all labels" if best["label_percent"] == _ALL_LABELS else (
         f"{best['label_percent']} % of the labels"
     )  # fmt: skip
-    name = f"{ranked.index[0]}. {best['model']}"
-    score = f"{_format(best)} balanced accuracy"
+    name = f"With {labels}: {ranked.index[0]}. {best['model']}, {_format(best)}"
     if len(ranked) == 1:
-        return f"With {labels}, {name} reaches {score}; nothing to compare it with."
+        return f"{name}; nothing to compare it with."
     second = ranked.index[1]
     found = _find_pair(pairs, ranked.index[0], second)
     against = f"{second}. {ranked.iloc[1]['model']} ({_format(ranked.iloc[1])})"
     if pd.isna(found["p"]):
-        return f"With {labels}, {name} has the highest score, {score}, before {against}."
-    is_clear = found["p"] < SIGNIFICANT
-    p_value = format_p(found["p"]) if found["p"] < 0.001 else f"= {format_p(found['p'])}"
+        return f"{name}, before {against}."
     return (
-        f"With {labels}, {name} has the highest score, {score}: {found['value']:+.3f} "
-        f"[{found['low']:+.3f}, {found['high']:+.3f}] against {against}, p {p_value}, "
-        f"{'more than' if is_clear else 'no more than'} the choice of test groups may explain."
+        f"{name}, leads {against} by {found['value']:.3f} "
+        f"[{found['low']:+.3f}, {found['high']:+.3f}]; {_judge(found)}"
     )
+
+
+def _judge(found: dict[str, Any]) -> str:
+    """Return whether the difference outlives other test images, and other seeds."""
+    groups = f"p {_equals(found['p'])} over test groups"
+    if found["p"] >= SIGNIFICANT:
+        return f"{groups}: no more than the choice of test images may explain."
+    if pd.isna(found["t_p"]):
+        return (
+            f"{groups}: more than the choice of test images may explain; what the seed does is not "
+            "known, since they share fewer than two."
+        )
+    seeds = f"p {_equals(found['t_p'])} over {found['seeds']} seeds"
+    if found["t_p"] >= SIGNIFICANT:
+        return f"{groups}, but {seeds}: no more than the seeds may explain."
+    return f"{groups}, {seeds}: more than test images and seeds may explain."
+
+
+def _equals(p_value: float) -> str:
+    shown = format_p(p_value)
+    return shown if shown.startswith("<") else f"= {shown}"
 
 
 def _find_pair(pairs: pd.DataFrame, better: int, worse: int) -> dict[str, Any]:
@@ -84,7 +108,14 @@ def _find_pair(pairs: pd.DataFrame, better: int, worse: int) -> dict[str, Any]:
     value, low, high = (row[f"{MAIN_METRIC}{end}"] for end in ("", "_low", "_high"))
     if is_turned:
         value, low, high = -value, -high, -low
-    return {"value": value, "low": low, "high": high, "p": row[f"{MAIN_METRIC}_p_holm"]}
+    return {
+        "value": value,
+        "low": low,
+        "high": high,
+        "p": row[f"{MAIN_METRIC}_p_holm"],
+        "t_p": row["t_p_holm"],
+        "seeds": int(row["common_seeds"]),
+    }
 
 
 def _format(row: pd.Series) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,11 @@ from experiments.reporting.html.embedding import EMBEDDING_FILE, read_embedding
 from experiments.reporting.html.entries import Entry, TestSet
 from experiments.reporting.html.errors import MAX_ERRORS, Thumbnails, rank_errors
 from experiments.reporting.html.figures import (
+    CURVE_METRICS,
     MAX_CURVES,
+    TRAINING_METRICS,
     draw_embedding,
-    draw_learning_curves,
+    draw_learning_curve,
     draw_roc,
     draw_training,
     has_learning_curve,
@@ -40,16 +42,24 @@ from experiments.reporting.html.text_tables import (
 from experiments.reporting.html.verdict import describe_test_set
 from experiments.reporting.prediction_tables import show
 
-_PIXELS_PER_WIDTH = 150 / 96
+_PIXELS_PER_UNIT = 150 / 96
 
 
 @dataclass(frozen=True)
-class FigureView:
-    """A picture as a data URI, with its size in CSS pixels."""
+class ImageView:
+    """A picture as a data URI, with its size in CSS pixels, and in words."""
 
     uri: str
     width: int
     height: int
+    text: str
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """Pictures above a caption; on a narrow page they stand one below the other."""
+
+    images: tuple[ImageView, ...]
     caption: str
 
 
@@ -89,7 +99,7 @@ class SetView:
     title: str
     is_synthetic: bool
     extent: str
-    verdict: str
+    verdict: tuple[str, ...]
     numbers: dict[str, pd.DataFrame]
     results: TextTable
     pairs: TextTable
@@ -105,16 +115,13 @@ class SetView:
     card: DataCard
 
 
-def build_view(
-    test_set: TestSet, number: int, thumbnails: Thumbnails | None, *, has_errors: bool = True
-) -> SetView:
+def build_view(test_set: TestSet, number: int, thumbnails: Thumbnails | None) -> SetView:
     """Return what the page shows of a test set.
 
     Args:
         test_set: The test set.
         number: Its place on the page.
         thumbnails: Finds images of errors; None: they are left out.
-        has_errors: Whether errors are listed by name at all.
     """
     results = build_results(test_set)
     pairs = build_pairs(test_set)
@@ -146,7 +153,7 @@ def build_view(
         training=tuple(_view_training(test_set.entries)),
         calibration=_show_calibration(test_set.entries),
         rocs=tuple(_view_rocs(test_set, results)),
-        errors=tuple(_view_errors(entry, thumbnails) for entry in test_set.entries if has_errors),
+        errors=tuple(_view_errors(entry, thumbnails) for entry in test_set.entries),
         embeddings=tuple(_view_embeddings(test_set.entries)),
         embedding_file=EMBEDDING_FILE,
         card=build_data_card(test_set),
@@ -160,7 +167,13 @@ def _view_learning(test_set: TestSet, results: pd.DataFrame) -> Iterator[FigureV
             f"(%, logarithmic). Points are means over seeds, bars 95 % intervals over groups; "
             f"{test_set.extent}."
         )
-        yield _view_picture(draw_learning_curves(test_set, results), caption)
+        pictures = {
+            f"Learning curve: {metric.replace('_', ' ')}": draw_learning_curve(
+                test_set, results, metric
+            )
+            for metric in CURVE_METRICS
+        }
+        yield _view_figure(pictures, caption)
 
 
 def _view_confusion(entry: Entry, test_set: TestSet) -> ConfusionView:
@@ -188,11 +201,15 @@ def _view_training(entries: Sequence[Entry]) -> Iterator[FigureView]:
             if name in splits
         ]
         seeds = f"{len(entry.runs)} seeds, a line each" if len(entry.runs) > 1 else "one seed"
-        yield _view_picture(
-            draw_training(entry),
-            f"{entry.title}: loss and balanced accuracy by epoch. n = {' and '.join(counts)}; "
-            f"{seeds}; dots: the models that were kept.",
+        caption = (
+            f"{entry.title}: mean cross-entropy (nats) and balanced accuracy (0 to 1) by epoch. "
+            f"n = {' and '.join(counts)}; {seeds}; dots: the models that were kept."
         )
+        pictures = {
+            f"{entry.title}: {metric.replace('_', ' ')} by epoch": draw_training(entry, metric)
+            for metric in TRAINING_METRICS
+        }
+        yield _view_figure(pictures, caption)
 
 
 def _show_calibration(entries: Sequence[Entry]) -> TextTable:
@@ -216,7 +233,8 @@ def _view_rocs(test_set: TestSet, results: pd.DataFrame) -> Iterator[FigureView]
                 f"ROC curves with {percent} % of the labels, mean of {held} one-vs-rest curves and "
                 f"of the seeds; areas with 95 % intervals over groups. {test_set.extent}."
             )
-            yield _view_picture(draw_roc(entries[start : start + MAX_CURVES], results), caption)
+            picture = draw_roc(entries[start : start + MAX_CURVES], results)
+            yield _view_figure({f"ROC curves with {percent} % of the labels": picture}, caption)
 
 
 def _view_errors(entry: Entry, thumbnails: Thumbnails | None) -> ErrorsView:
@@ -240,24 +258,32 @@ def _view_errors(entry: Entry, thumbnails: Thumbnails | None) -> ErrorsView:
 
 
 def _view_embeddings(entries: Sequence[Entry]) -> Iterator[FigureView]:
+    """Yield the map of the first seed of each entry that has one."""
     for entry in entries:
-        tables = [read_embedding(run) for run in entry.runs] if entry.test is None else []
-        for run, table in zip(entry.runs, tables, strict=True):
-            if table is not None:
-                caption = (
-                    f"{entry.title}, seed {run.summary['seed']}: features of "
-                    f"{table['sample_id'].nunique():,} images, a point each; colour: class."
-                )
-                yield _view_picture(draw_embedding(table, is_synthetic=run.is_synthetic), caption)
-                break
+        for run in entry.runs if entry.test is None else ():
+            table = read_embedding(run)
+            if table is None:
+                continue
+            number = table["sample_id"].nunique()
+            caption = (
+                f"{entry.title}, seed {run.summary['seed']}: features of {number:,} images, a "
+                "point each; colour: class."
+            )
+            picture = draw_embedding(table, is_synthetic=run.is_synthetic)
+            yield _view_figure({f"Map of the features of {entry.title}": picture}, caption)
+            break
 
 
-def _view_picture(picture: Picture, caption: str) -> FigureView:
-    buffer = io.BytesIO()
-    # A palette of 255 colours is enough for lines and text, and a third of the size.
-    Image.fromarray(picture).quantize(255).save(buffer, format="PNG", optimize=True)
-    height, width = (round(side / _PIXELS_PER_WIDTH) for side in picture.shape[:2])
-    return FigureView(_to_uri(buffer.getvalue(), "png"), width, height, caption)
+def _view_figure(pictures: Mapping[str, Picture], caption: str) -> FigureView:
+    """Return pictures, by what they show, above a caption."""
+    images = []
+    for text, picture in pictures.items():
+        buffer = io.BytesIO()
+        # A palette is enough for lines and text, and makes a third of the size.
+        Image.fromarray(picture).quantize(255).save(buffer, format="PNG", optimize=True)
+        height, width = (round(side / _PIXELS_PER_UNIT) for side in picture.shape[:2])
+        images.append(ImageView(_to_uri(buffer.getvalue(), "png"), width, height, text))
+    return FigureView(tuple(images), caption)
 
 
 def _to_uri(content: bytes, kind: str) -> str:
