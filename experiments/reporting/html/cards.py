@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from experiments.reporting.html.entries import Entry, TestSet
+from experiments.reporting.html.entries import TestSet
 from experiments.reporting.html.text_tables import TextTable
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.prediction_tables import show
+
+LEAK: Final = "LEAK"
+"""With which the value of a fact begins that speaks against the scores."""
 
 _AUDIT_FILE: Final = "audit.json"
 _NOT_RECORDED: Final = "not recorded"
@@ -31,6 +34,11 @@ class DataCard:
 
     facts: tuple[tuple[str, str], ...]
     splits: TextTable
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What stands in the way of believing the scores."""
+        return tuple(f"{name}: {text}" for name, text in self.facts if text.startswith(LEAK))
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,8 @@ def build_data_card(test_set: TestSet) -> DataCard:
         ("classes", _join(test_set.classes)),
         ("skipped as unreadable", _join(str(len(data.get("skipped", []))) for data in records)),
         ("left out", _join(_describe_left_out(data.get("left_out", {})) for data in records)),
-        ("test and validation", _describe_overlap(test_set.entries)),
+        ("copies in training", _describe_copies(runs)),
+        ("groups in test and validation", _describe_overlap(test_set)),
     ]
     rows: list[tuple[str, ...]] = []
     for entry in test_set.entries:
@@ -168,19 +177,38 @@ def _describe_left_out(left_out: Mapping[str, Any]) -> str:
     return "; ".join(f"{number} {reason}" for reason, number in left_out.items()) or "nothing"
 
 
-def _describe_overlap(entries: Sequence[Entry]) -> str:
+def _describe_overlap(test_set: TestSet) -> str:
     """Return whether groups of test images are among those on which models were selected."""
-    checked = shared = 0
-    for entry in entries:
-        for run, frame in zip(entry.runs, entry.frames, strict=True):
-            if (run.path / "val_predictions.csv").is_file():
-                checked += 1
-                shared += len(set(run.val_predictions()["group"]) & set(frame["group"])) > 0
+    checked = _check_groups(test_set)
     if not checked:
         return "not checked: the runs have no val_predictions.csv"
-    if shared:
-        return f"LEAK: in {shared} of {checked} runs a group stands in both"
-    return f"no group in both, in all {checked} runs that kept both"
+    if any(checked):
+        return f"LEAK: a group stands in both, in {sum(checked)} of {len(checked)} runs"
+    return f"no group in both, in all {len(checked)} runs that kept both"
+
+
+def _describe_copies(runs: Sequence[FinishedRun]) -> str:
+    """Return how many test images have a copy in training, where the runs recorded it."""
+    shares = [share for run in runs if (share := _share_of_copies(run)) is not None]
+    if not shares:
+        return _NOT_RECORDED
+    return f"LEAK: {max(shares):.1%} of the test images" if max(shares) > 0 else "none"
+
+
+def _check_groups(test_set: TestSet) -> list[bool]:
+    """Return, for each run that kept both, whether a group is in validation and in test."""
+    return [
+        bool(set(run.val_predictions()["group"]) & set(frame["group"]))
+        for entry in test_set.entries
+        for run, frame in zip(entry.runs, entry.frames, strict=True)
+        if (run.path / "val_predictions.csv").is_file()
+    ]
+
+
+def _share_of_copies(run: FinishedRun) -> float | None:
+    recorded = run.summary.get("siblings_in_training")
+    share = recorded.get("test") if isinstance(recorded, Mapping) else None
+    return float(share) if isinstance(share, int | float) else None
 
 
 def _describe_leaks(leaks: Sequence[Any], scenes: Sequence[Any], level: str) -> str:

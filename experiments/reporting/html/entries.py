@@ -7,8 +7,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -151,7 +152,8 @@ def find_test_sets(runs: Sequence[FinishedRun]) -> list[TestSet]:
         if all(entry.test for entry in numbered):
             title += f", {show(str(numbered[0].test))}"
         test_sets.append(TestSet(title, tuple(numbered), run.is_synthetic, tuple(run.classes)))
-    return test_sets
+    titles = Counter(found.title for found in test_sets)
+    return [_tell_apart(found) if titles[found.title] > 1 else found for found in test_sets]
 
 
 def name_run(run: FinishedRun, test: str | None = None) -> str:
@@ -196,6 +198,14 @@ def _require_reportable(run: FinishedRun) -> None:
                 f"{run.path}/{where} is {value!r:.40}, no {kind.__name__.lower()}. The file is "
                 "damaged: train again with --overwrite, or leave the folder out."
             )
+
+
+def _tell_apart(test_set: TestSet) -> TestSet:
+    """Return the test set with a title that tells it from others of the same data."""
+    folders = [entry.curve for entry in test_set.entries if entry.test is None]
+    by = f", {len(test_set.classes)} classes, as in {folders[0]}" if folders else ""
+    extent = f"{test_set.num_images:,} images in {test_set.num_groups:,} groups"
+    return replace(test_set, title=f"{test_set.title} ({extent}{by})")
 
 
 def _digest(run: FinishedRun, frame: pd.DataFrame) -> str:

@@ -118,7 +118,7 @@ def draw_roc(entries: Sequence[Entry], results: pd.DataFrame) -> Picture:
     """
     areas = results[results["scope"] == ALL_CLASSES].set_index("number")
     figure = Figure(
-        figsize=(5.6, 4.9 + _LEGEND_LINE * len(entries)), dpi=_DPI, layout="constrained"
+        figsize=(4.8, 4.4 + _LEGEND_LINE * len(entries)), dpi=_DPI, layout="constrained"
     )
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="gray", linewidth=0.8, linestyle=":")

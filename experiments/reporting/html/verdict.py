@@ -59,7 +59,9 @@ def format_p(value: float) -> str:
 
 
 def _describe_percent(entries: list[Entry], table: pd.DataFrame, pairs: pd.DataFrame) -> str:
-    scores = table.loc[[entry.number for entry in entries]]
+    # A model after an earlier stage is no rival of itself.
+    rivals = [entry for entry in entries if entry.test is None] or entries
+    scores = table.loc[[entry.number for entry in rivals]]
     ranked = scores.sort_values(MAIN_METRIC, ascending=False, kind="stable")
     best = ranked.iloc[0]
     labels = "all labels" if best["label_percent"] == _ALL_LABELS else (

@@ -288,10 +288,31 @@ def test_the_audit_s_verdict_is_shown(make_run, tmp_path):
 
 def test_a_group_of_both_validation_and_test_is_a_leak(make_run, tmp_path):
     path = make_run("m/seed-0")
-    assert "LEAK: in 1 of 1 runs a group stands in both" in write(tmp_path).text
+    warning = "groups in test and validation: LEAK: a group stands in both, in 1 of 1 runs."
+    assert write(tmp_path).text.count(warning) == 2, "at the top and in the section"
     frame = pd.read_csv(path / "val_predictions.csv", dtype=str)
     frame.assign(group="v" + frame["group"]).to_csv(path / "val_predictions.csv", index=False)
     assert "no group in both, in all 1 runs" in write(tmp_path).text
+
+
+def test_copies_in_training_are_a_leak_and_sets_of_one_name_are_told_apart(make_run, tmp_path):
+    change_summary(make_run("clean/seed-0"), siblings_in_training={"test": 0.0})
+    labels = ["a", "b", "c", "a"]
+    change_summary(make_run("leaky/seed-0", labels), siblings_in_training={"test": 0.75})
+    text = write(tmp_path).text
+    assert text.count("copies in training: LEAK: 75.0% of the test images.") == 2
+    assert "cells (60 images in 60 groups, 3 classes, as in clean)" in text
+    assert "cells (4 images in 4 groups, 3 classes, as in leaky)" in text
+
+
+def test_an_earlier_stage_is_no_rival_in_the_verdict(make_run):
+    path = make_run("m/seed-0", other_tests=("stage-1",))
+    (test_set,) = find_test_sets(find_classifiers([path]))
+    results, pairs = scores.build_results(test_set), scores.build_pairs(test_set)
+    assert len(results) == 2
+    assert len(pairs) == 1
+    sentences = verdict.describe_test_set(test_set, results, pairs)
+    assert sentences[1].endswith("nothing to compare it with.")
 
 
 def test_the_map_of_features_is_drawn_from_its_file(make_run, tmp_path):
