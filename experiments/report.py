@@ -7,7 +7,7 @@ over groups, learning curve, paired differences, confusion matrices, scores by c
 calibration, training curves, the most confident errors, data card, environment and the command of
 each row; and results, pairs and classes as Markdown, CSV and LaTeX (booktabs). Works from run
 folders alone; images of errors are read from the runs' data root where it is there. Real and
-synthetic results stand apart. Time: about 20 seconds for 20 runs.
+synthetic results stand apart. Time: about 20 seconds for 25 runs.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from experiments.reporting.html.cards import AuditCard, build_environments
 from experiments.reporting.html.entries import TestSet, name_run
+from experiments.reporting.html.parts import SetView
 from experiments.reporting.html.scores import command_of
 from experiments.reporting.html.text_tables import TextTable, format_number
-from experiments.reporting.html.view import SetView
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.prediction_tables import show
 from experiments.reporting.tables import SYNTHETIC_NOTE

@@ -13,6 +13,7 @@ from experiments.reporting.html.cards import read_audit
 from experiments.reporting.html.entries import find_test_sets, find_unfinished
 from experiments.reporting.html.errors import Thumbnails
 from experiments.reporting.html.page import PageContent, render_page
+from experiments.reporting.html.parts import SetView
 from experiments.reporting.html.text_tables import (
     ENDINGS,
     TABLE_NAMES,
@@ -22,7 +23,7 @@ from experiments.reporting.html.text_tables import (
     show_results,
     write_tables,
 )
-from experiments.reporting.html.view import SetView, build_view
+from experiments.reporting.html.view import build_view
 from experiments.reporting.load_runs import find_finished
 
 PAGE_NAME: Final = "index.html"

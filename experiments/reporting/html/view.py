@@ -1,18 +1,13 @@
-"""What the page shows of a test set, as texts and pictures ready for the template."""
+"""What the page shows of a test set."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from experiments.reporting.canvas import Picture
-from experiments.reporting.html.cards import DataCard, build_data_card
+from experiments.reporting.html.cards import build_data_card
 from experiments.reporting.html.embedding import EMBEDDING_FILE, read_embedding
 from experiments.reporting.html.entries import Entry, TestSet
 from experiments.reporting.html.errors import MAX_ERRORS, Thumbnails, rank_errors
@@ -25,6 +20,15 @@ from experiments.reporting.html.figures import (
     draw_roc,
     draw_training,
     has_learning_curve,
+)
+from experiments.reporting.html.parts import (
+    ConfusionView,
+    ErrorsView,
+    ErrorView,
+    FigureView,
+    SetView,
+    to_uri,
+    view_figure,
 )
 from experiments.reporting.html.scores import (
     build_classes,
@@ -41,78 +45,6 @@ from experiments.reporting.html.text_tables import (
 )
 from experiments.reporting.html.verdict import describe_test_set
 from experiments.reporting.prediction_tables import show
-
-_PIXELS_PER_UNIT = 150 / 96
-
-
-@dataclass(frozen=True)
-class ImageView:
-    """A picture as a data URI, with its size in CSS pixels, and in words."""
-
-    uri: str
-    width: int
-    height: int
-    text: str
-
-
-@dataclass(frozen=True)
-class FigureView:
-    """Pictures above a caption; on a narrow page they stand one below the other."""
-
-    images: tuple[ImageView, ...]
-    caption: str
-
-
-@dataclass(frozen=True)
-class ConfusionView:
-    """A confusion matrix: rows are a true class each with (count, share of the row) by cell."""
-
-    title: str
-    classes: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-    caption: str
-
-
-@dataclass(frozen=True)
-class ErrorView:
-    """A misread image; ``uri`` is empty where it could not be found."""
-
-    uri: str
-    sample_id: str
-    caption: str
-
-
-@dataclass(frozen=True)
-class ErrorsView:
-    """The most confident errors of an entry."""
-
-    title: str
-    caption: str
-    errors: tuple[ErrorView, ...]
-
-
-@dataclass(frozen=True)
-class SetView:
-    """A test set on the page; `numbers` are its tables of numbers, by name."""
-
-    anchor: str
-    title: str
-    is_synthetic: bool
-    extent: str
-    verdict: tuple[str, ...]
-    numbers: dict[str, pd.DataFrame]
-    results: TextTable
-    pairs: TextTable
-    learning: tuple[FigureView, ...]
-    confusions: tuple[ConfusionView, ...]
-    classes: tuple[tuple[str, TextTable], ...]
-    training: tuple[FigureView, ...]
-    calibration: TextTable
-    rocs: tuple[FigureView, ...]
-    errors: tuple[ErrorsView, ...]
-    embeddings: tuple[FigureView, ...]
-    embedding_file: str
-    card: DataCard
 
 
 def build_view(test_set: TestSet, number: int, thumbnails: Thumbnails | None) -> SetView:
@@ -173,7 +105,7 @@ def _view_learning(test_set: TestSet, results: pd.DataFrame) -> Iterator[FigureV
             )
             for metric in CURVE_METRICS
         }
-        yield _view_figure(pictures, caption)
+        yield view_figure(pictures, caption)
 
 
 def _view_confusion(entry: Entry, test_set: TestSet) -> ConfusionView:
@@ -209,7 +141,7 @@ def _view_training(entries: Sequence[Entry]) -> Iterator[FigureView]:
             f"{entry.title}: {metric.replace('_', ' ')} by epoch": draw_training(entry, metric)
             for metric in TRAINING_METRICS
         }
-        yield _view_figure(pictures, caption)
+        yield view_figure(pictures, caption)
 
 
 def _show_calibration(entries: Sequence[Entry]) -> TextTable:
@@ -234,7 +166,7 @@ def _view_rocs(test_set: TestSet, results: pd.DataFrame) -> Iterator[FigureView]
                 f"of the seeds; areas with 95 % intervals over groups. {test_set.extent}."
             )
             picture = draw_roc(entries[start : start + MAX_CURVES], results)
-            yield _view_figure({f"ROC curves with {percent} % of the labels": picture}, caption)
+            yield view_figure({f"ROC curves with {percent} % of the labels": picture}, caption)
 
 
 def _view_errors(entry: Entry, thumbnails: Thumbnails | None) -> ErrorsView:
@@ -246,7 +178,7 @@ def _view_errors(entry: Entry, thumbnails: Thumbnails | None) -> ErrorsView:
         wrong = f", misread by {error.num_wrong} of {seeds} seeds" if seeds > 1 else ""
         errors.append(
             ErrorView(
-                _to_uri(picture, "jpeg") if picture else "",
+                to_uri(picture, "jpeg") if picture else "",
                 show(error.sample_id),
                 show(f"{error.label}, read as {error.pred}: p = {error.prob:.3f}{wrong}"),
             )
@@ -270,21 +202,5 @@ def _view_embeddings(entries: Sequence[Entry]) -> Iterator[FigureView]:
                 "point each; colour: class."
             )
             picture = draw_embedding(table, is_synthetic=run.is_synthetic)
-            yield _view_figure({f"Map of the features of {entry.title}": picture}, caption)
+            yield view_figure({f"Map of the features of {entry.title}": picture}, caption)
             break
-
-
-def _view_figure(pictures: Mapping[str, Picture], caption: str) -> FigureView:
-    """Return pictures, by what they show, above a caption."""
-    images = []
-    for text, picture in pictures.items():
-        buffer = io.BytesIO()
-        # A palette is enough for lines and text, and makes a third of the size.
-        Image.fromarray(picture).quantize(255).save(buffer, format="PNG", optimize=True)
-        height, width = (round(side / _PIXELS_PER_UNIT) for side in picture.shape[:2])
-        images.append(ImageView(_to_uri(buffer.getvalue(), "png"), width, height, text))
-    return FigureView(tuple(images), caption)
-
-
-def _to_uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
