@@ -24,7 +24,7 @@ format: $(VENV)/dev.stamp  ## Format the code
 	$(BIN)/ruff format .
 
 results: $(VENV)/run.stamp ## Tables in results/ and README.md from finished runs
-	$(BIN)/python experiments/report.py
+	$(BIN)/python experiments/readme_tables.py
 
 clean:           ## Delete environment, caches and synthetic runs
 	rm -rf $(VENV) cache runs/synthetic .pytest_cache .mypy_cache .ruff_cache

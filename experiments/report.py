@@ -1,77 +1,48 @@
-"""Write the result tables from finished runs: CSV under results/, Markdown in the README.
+"""What do finished runs show? One page that can be sent to anybody, and its tables as files.
 
-    python experiments/report.py [RUNS ...] [--tables main_job siblings]
+    python experiments/report.py [RUNS ...] [--out report] [--audit DIR ...] [--no-images]
 
-Reads every finished classifier run below RUNS (default: runs), averages over seeds, and adds 95 %
-intervals over independent groups. Synthetic runs are shown only where there are no real ones.
-main_job also gets a chart. A table without runs is left as it is. Nothing is typed by hand.
+Writes index.html, which works offline and alone: a verdict in numbers, results with 95 % intervals
+over groups, learning curve, paired differences, confusion matrices, scores by class, ROC,
+calibration, training curves, the most confident errors, data card, environment and the command of
+each row; and results, pairs and classes as Markdown, CSV and LaTeX (booktabs). Works from run
+folders alone; images of errors are read from the runs' data root where it is there. Real and
+synthetic results stand apart. Time: about 20 seconds for 25 runs.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import pandas as pd
 import tyro
 
-from datasets.files import write_whole
 from experiments.cli import run_script
-from experiments.reporting.figures import draw_learning_curve
-from experiments.reporting.load_runs import find_finished
-from experiments.reporting.named_tables import NAMED_TABLES, TableName
-from experiments.reporting.tables import replace_between_markers, write_table
-
-log = logging.getLogger(__name__)
+from experiments.reporting.html.report import write_report
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which runs, and where the tables go."""
+    """Which runs, and where the report goes."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = (Path("runs"),)
-    """Folders that hold finished runs."""
-    tables: tuple[TableName, ...] = tuple(NAMED_TABLES)
-    """Which tables: CSV files and markers of these names."""
-    out: Path = Path("results")
-    """Folder of the CSV files."""
-    readme: Path | None = Path("README.md")
-    """File with markers <!-- results:NAME --> to fill."""
+    """Run folders, or folders that hold finished runs."""
+    out: Path = Path("report")
+    """Folder of index.html and of the tables."""
+    audit: tuple[Path, ...] = ()
+    """Folders in which audit_data.py wrote audit.json: leakage verdicts to show."""
+    images: bool = True
+    """Whether thumbnails of misread images are put into the page; they may be confidential."""
 
 
-def main(options: Options) -> dict[str, pd.DataFrame]:
-    """Write and print the tables; return those that have runs, by name."""
-    finished = find_finished(options.runs)
-    searched = ", ".join(map(str, options.runs))
-    written: dict[str, pd.DataFrame] = {}
-    for name in options.tables:
-        table = NAMED_TABLES[name]
-        runs = table.select(finished)
-        if not runs:
-            log.warning("%s: no finished run of %s.", name, ", ".join(table.experiments))
-            continue
-        path = options.out / f"{name}.csv"
-        write_table(table.build(runs), path)
-        # The README is written from what the CSV says, so that a test can compare the two.
-        written[name] = pd.read_csv(path)
-        markdown = table.to_markdown(written[name])
-        if options.readme is not None:
-            text = replace_between_markers(options.readme.read_text(), name, markdown)
-            with write_whole(options.readme) as temporary:
-                temporary.write_text(text)
-        print(f"{markdown}\n\nWritten to {path}\n")
-    if not written:
-        raise ValueError(f"No finished classifier run below {searched}. Pass other folders.")
-    if "main_job" in written:
-        row = written["main_job"].iloc[0]
-        title = f"{row['data']}: {row['test_images']} test images, {row['test_groups']} groups"
-        figure = draw_learning_curve(written["main_job"], title)
-        figure.savefig(options.out / "main_job.png")
-    return written
+def main(options: Options) -> Path:
+    """Write the report and return the path of its page."""
+    page = write_report(options.runs, options.out, options.audit, has_images=options.images)
+    print(f"Written to {page} ({page.stat().st_size / 1e6:.1f} MB), tables beside it")
+    return page
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from datasets.errors import DatasetError
-from experiments import base_wbc, camelyon16_resnet18, fused_wbc, prepare_wbc, report
+from experiments import base_wbc, camelyon16_resnet18, fused_wbc, prepare_wbc, readme_tables
 from experiments.options import RunOptions
 from models import backbones
 from models.errors import WeightsError
@@ -20,8 +20,8 @@ from trainers.errors import RunError
 from trainers.run import read_finished
 
 SCRIPTS = (
-    "prcc_autoencoder", "camelyon16_resnet18", "base_wbc", "fused_wbc", "prepare_wbc", "report",
-    "draw_synthetic",
+    "prcc_autoencoder", "camelyon16_resnet18", "base_wbc", "fused_wbc", "prepare_wbc",
+    "readme_tables", "report", "draw_synthetic",
 )  # fmt: skip
 
 
@@ -227,8 +227,8 @@ def test_report_writes_the_table_from_runs_and_refuses_to_mix(tiny_bundle, tmp_p
         )
     readme = tmp_path / "README.md"
     readme.write_text("above\n<!-- results:main_job -->\nold\n<!-- /results:main_job -->\nbelow\n")
-    options = report.Options(runs=(runs,), out=tmp_path, readme=readme)
-    table = report.main(options)["main_job"]
+    options = readme_tables.Options(runs=(runs,), out=tmp_path, readme=readme)
+    table = readme_tables.main(options)["main_job"]
     assert table.loc[0, "seeds"] == 2
     accuracies = [
         read_finished(runs / f"base_wbc/split-10/seed-{seed}")[1]["test"]["accuracy"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import report
+from experiments import readme_tables
 from experiments.reporting import identity, reported, sibling_table
 from experiments.reporting.load_runs import find_classifiers
 from experiments.reporting.named_tables import NAMED_TABLES
@@ -180,8 +180,8 @@ def marked(tmp_path: Path) -> Marked:
 def test_report_writes_the_table_between_its_markers(make_run, tmp_path, marked):
     make_run("small_cnn/final/seed-0", config={"variant": "final"})
     make_run("synthetic/small_cnn/final/seed-0", is_synthetic=True)
-    options = report.Options(runs=(tmp_path / "runs",), out=marked.out, readme=marked.readme)
-    tables = report.main(options)
+    options = readme_tables.Options(runs=(tmp_path / "runs",), out=marked.out, readme=marked.readme)
+    tables = readme_tables.main(options)
     assert list(tables) == ["siblings"], "a table without runs is left alone"
     assert len(tables["siblings"]) == 1, "the synthetic run is no row of it"
     text = marked.readme.read_text()
@@ -215,13 +215,13 @@ def test_restricted_scores_have_a_row(make_run, tmp_path):
 
 def test_report_without_runs_or_markers_says_what_to_do(make_run, tmp_path, marked):
     make_run("other/seed-0", experiment="camelyon16_resnet18")
-    options = report.Options(runs=(tmp_path / "runs",), out=marked.out, readme=marked.readme)
+    options = readme_tables.Options(runs=(tmp_path / "runs",), out=marked.out, readme=marked.readme)
     with pytest.raises(ValueError, match="No finished classifier run below"):
-        report.main(options)
+        readme_tables.main(options)
     make_run("small_cnn/seed-0")
     marked.readme.write_text("no markers\n")
     with pytest.raises(ValueError, match="no markers <!-- results:siblings -->"):
-        report.main(options)
+        readme_tables.main(options)
     assert marked.readme.read_text() == "no markers\n"
 
 
