@@ -5,14 +5,17 @@
 
 Each cell of the grid is a run below runs/ablations, shared by all studies that have the variant. A
 finished one is not run again, an unfinished one is resumed, a failed one is shown and may be run
-again by the same command. Several draws are those of prepare_wbc.py --draw 0 1 2.
+again by the same command. Several draws are those of prepare_wbc.py --draw 0 1 2. --executor local
+and slurm run cells side by side (README, Grids on several machines).
+
+Time: see --dry-run.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -20,16 +23,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.taxonomy import LABEL_PERCENTS, LabelPercent
 from experiments.cells import read_cells
 from experiments.cli import run_script
+from experiments.executors import ExecutorOptions, Job, JobResult, run_jobs
 from experiments.grid import GridCell, estimate_seconds, find_draws, plan_grid, run_cell
 from experiments.studies import STUDIES, StudyName
 from experiments.study_encoders import EncoderOptions
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
-class Options(EncoderOptions):
-    """Which study, and how often each variant is run."""
+class Options(ExecutorOptions, EncoderOptions):
+    """Which study, how often each variant is run, and where."""
 
     study: StudyName = "fusion"
     """Name of the study."""
@@ -50,7 +52,8 @@ class Options(EncoderOptions):
         Raises:
             ValueError: Naming the flag.
         """
-        super().__post_init__()
+        ExecutorOptions.__post_init__(self)
+        EncoderOptions.__post_init__(self)
         for flag, number in (("--seeds", self.seeds), ("--draws", self.draws)):
             if number < 1:
                 raise ValueError(f"{flag} must be 1 or more, not {number}.")
@@ -64,31 +67,36 @@ class Options(EncoderOptions):
             raise ValueError(f"--splits takes some of {', '.join(map(str, LABEL_PERCENTS))}.")
 
 
-def main(options: Options) -> list[GridCell]:
-    """Run what is not finished; return the cells that failed."""
+def main(options: Options) -> list[JobResult]:
+    """Run what is not finished; return what became of each cell.
+
+    Raises:
+        SystemExit: With code 1, after all others are done, where a cell failed.
+    """
     cells = plan_grid(
         [v for v in STUDIES[options.study] if not options.variants or v.name in options.variants],
         options.splits,
         find_draws(options.data_root, options.draws),
         range(options.seed, options.seed + options.seeds),
     )
-    waiting = [cell for cell in cells if not cell.is_finished(options.find_runs_root())]
+    runs_root = options.find_runs_root()
+    waiting = [cell for cell in cells if not cell.is_finished(runs_root)]
     print(format_plan(options, cells, waiting))
     if options.dry_run:
         return []
-    failed: dict[str, str] = {}
-    left = []
-    for cell in waiting:
-        try:
-            run_cell(cell, options)
-        except Exception as error:  # noqa: BLE001  Whatever fails one cell, the others go on.
-            log.error("%s failed: %s", cell.folder, error)
-            failed[str(cell.folder)] = str(error)
-            left.append(cell)
+    # Without the options of the study, which are of no use to a single run.
+    common = EncoderOptions(**{f.name: getattr(options, f.name) for f in fields(EncoderOptions)})
+    jobs = [
+        Job(str(cell.folder), runs_root / cell.folder, partial(run_cell, cell, common))
+        for cell in cells
+    ]
+    results = run_jobs(jobs, options)
+    failed = [result for result in results if result.status == "failed"]
     if failed:
-        print(f"{len(failed)} of {len(cells)} cells failed; the same command runs them again:")
-        print("\n".join(f"  {name}: {reason}" for name, reason in failed.items()))
-    return left
+        print(f"{len(failed)} of {len(cells)} runs failed; the same command runs them again:")
+        print("\n".join(f"  {r.name}: {r.reason} ({r.log_path})" for r in failed))
+        sys.exit(1)
+    return results
 
 
 def format_plan(options: Options, cells: list[GridCell], waiting: list[GridCell]) -> str:
