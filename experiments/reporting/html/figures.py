@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from experiments.reporting.calibration import find_bins, read_forecast
 from experiments.reporting.canvas import Picture, escape, fit_label, to_pixels
 from experiments.reporting.figures_curves import number_epochs
 from experiments.reporting.html.entries import Entry, TestSet
@@ -143,6 +144,29 @@ def draw_roc(entries: Sequence[Entry], results: pd.DataFrame) -> Picture:
     axes.set_ylabel("true positive rate (sensitivity)")
     _add_legend(figure, axes)
     return to_pixels(figure, is_synthetic=entries[0].first.is_synthetic)
+
+
+def draw_reliability(entry: Entry, classes: Sequence[str]) -> Picture:
+    """Return the reliability diagram of an entry's test, its seeds pooled."""
+    forecast = read_forecast(pd.concat(entry.frames), classes, str(entry.first.path))
+    held = [part for part in find_bins(forecast) if part.accuracy.num_images]
+    values = np.array([part.accuracy.value for part in held])
+    low = np.nan_to_num(values - [part.accuracy.low for part in held]).clip(min=0)
+    high = np.nan_to_num([part.accuracy.high for part in held] - values).clip(min=0)
+    figure = Figure(figsize=(3.6, 3.4), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="gray", linestyle=":", linewidth=1)
+    axes.errorbar(
+        [part.confidence for part in held], values, yerr=[low, high],
+        marker="o", markersize=4, linewidth=1, capsize=2.5, color=_COLOURS[0],
+    )  # fmt: skip
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_aspect("equal")
+    axes.grid(alpha=0.3)
+    axes.set_xlabel("probability of the named class")
+    axes.set_ylabel("share named rightly")
+    return to_pixels(figure, is_synthetic=entry.first.is_synthetic)
 
 
 def draw_embedding(table: pd.DataFrame, *, is_synthetic: bool) -> Picture:

@@ -79,6 +79,7 @@ class SetView:
     confusions: tuple[ConfusionView, ...]
     classes: tuple[tuple[str, TextTable], ...]
     training: tuple[FigureView, ...]
+    reliability: tuple[FigureView, ...]
     calibration: TextTable
     rocs: tuple[FigureView, ...]
     errors: tuple[ErrorsView, ...]

@@ -17,6 +17,7 @@ from experiments.reporting.html.figures import (
     TRAINING_METRICS,
     draw_embedding,
     draw_learning_curve,
+    draw_reliability,
     draw_roc,
     draw_training,
     has_learning_curve,
@@ -83,6 +84,7 @@ def build_view(test_set: TestSet, number: int, thumbnails: Thumbnails | None) ->
         confusions=tuple(_view_confusion(entry, test_set) for entry in test_set.entries),
         classes=tuple(by_entry),
         training=tuple(_view_training(test_set.entries)),
+        reliability=tuple(_view_reliability(test_set)),
         calibration=_show_calibration(test_set.entries),
         rocs=tuple(_view_rocs(test_set, results)),
         errors=tuple(_view_errors(entry, thumbnails) for entry in test_set.entries),
@@ -142,6 +144,17 @@ def _view_training(entries: Sequence[Entry]) -> Iterator[FigureView]:
             for metric in TRAINING_METRICS
         }
         yield view_figure(pictures, caption)
+
+
+def _view_reliability(test_set: TestSet) -> Iterator[FigureView]:
+    for entry in test_set.entries:
+        seeds = f", {len(entry.runs)} seeds pooled" if len(entry.runs) > 1 else ""
+        caption = (
+            f"{entry.title}: share named rightly by the probability of the named class (both 0 to "
+            f"1), 95 % intervals over groups. {test_set.extent}{seeds}."
+        )
+        picture = draw_reliability(entry, test_set.classes)
+        yield view_figure({f"Reliability of {entry.title}": picture}, caption)
 
 
 def _show_calibration(entries: Sequence[Entry]) -> TextTable:

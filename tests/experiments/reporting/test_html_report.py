@@ -178,6 +178,13 @@ def test_the_verdict_asks_for_other_images_and_for_other_seeds(p_value, t_p, wor
     assert words in verdict._judge({"p": p_value, "t_p": t_p, "seeds": 3})
 
 
+def test_reliability_is_drawn_of_every_model(make_run, tmp_path):
+    for name in ("one", "two"):
+        make_run(f"{name}/seed-0")
+    drawn = [held.get("alt") for tag, held in write(tmp_path).tags if tag == "img"]
+    assert [f"Reliability of {title}" in drawn for title in ("1. one", "2. two")] == [True, True]
+
+
 def test_a_learning_curve_needs_two_shares_of_labels(make_run, tmp_path):
     change_summary(make_run("m/split-1/seed-0"), label_percent=1)
     assert "Learning curve" not in write(tmp_path).text
