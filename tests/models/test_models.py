@@ -95,6 +95,16 @@ def test_fusion_by_sum_adds_votes_before_the_combination():
     assert torch.allclose(model(images, {"cam16": features}), expected)
 
 
+def test_gated_fusion_weighs_votes_by_the_image():
+    encoders = [FrozenEncoder("cam16", nn.Identity(), 224, (5,))]
+    model = FusionModel(encoders, combine="gated").eval()
+    images, features = torch.rand(2, 3, 256, 256), torch.rand(2, 5)
+    votes = torch.stack([model.wbc_cnn(images), features], dim=1)
+    weights = model.gate(votes.flatten(1)).softmax(dim=1)
+    expected = model.combination((weights[:, :, None] * votes).sum(dim=1))
+    assert torch.allclose(model(images, {"cam16": features}), expected, atol=1e-6)
+
+
 def test_a_new_encoder_is_one_entry():
     encoders = [
         FrozenEncoder("wide", nn.Identity(), 64, (512,)),
@@ -117,5 +127,5 @@ def test_encoders_with_the_same_name_are_refused():
 
 
 def test_unknown_combination_is_refused_with_the_choices():
-    with pytest.raises(ModelError, match="sum, concat"):
+    with pytest.raises(ModelError, match="sum, concat, gated"):
         FusionModel(combine="product")

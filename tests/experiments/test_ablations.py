@@ -1,0 +1,150 @@
+"""Studies: what their variants are, the grid, and a tiny one run for real."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import DatasetError
+from experiments import ablations, cells_autoencoder, grid
+from experiments.grid import GridCell, find_draws, plan_grid
+from experiments.studies import BASE, EQUAL_CHANNELS, FUSED, STUDIES, ProbeVariant, Variant
+from models.autoencoder import Autoencoder
+from models.backbones import build_backbone
+from models.camelyon_classifier import CamelyonClassifier
+from models.fusion import FusionModel, count_parameters
+from trainers.errors import RunError
+from trainers.run import read_finished, read_seen
+
+
+@pytest.fixture
+def options(tiny_bundle: Path, encoder_runs, tmp_path: Path) -> ablations.Options:
+    return ablations.Options(
+        data_root=tiny_bundle,
+        runs_root=tmp_path / "runs",
+        cache_root=tmp_path / "cache",
+        prcc_run=encoder_runs[0],
+        cam16_run=encoder_runs[1],
+        imagenet_weights="random",
+        epochs=1,
+        splits=(100,),
+        log_dir=tmp_path / "jobs",
+        device="cpu",
+        precision="32-true",
+    )
+
+
+def test_a_name_stands_for_one_variant_in_all_studies():
+    variants = [variant for study in STUDIES.values() for variant in study]
+    by_name = {variant.name: variant for variant in variants}
+    assert all(by_name[variant.name] == variant for variant in variants)
+
+
+def test_the_wide_base_trains_as_many_parameters_as_the_fused_model():
+    tumor = CamelyonClassifier(build_backbone("squeezenet1_1", "random"))
+    fused = FusionModel([Autoencoder().frozen_encoder(), tumor.frozen_encoder()])
+    wide = FusionModel(cnn_channels=EQUAL_CHANNELS)
+    ratio = count_parameters(wide)[0] / count_parameters(fused)[0]
+    assert 1 <= ratio < 1.02
+
+
+def test_random_encoders_have_the_shapes_of_the_trained_ones():
+    fusion = {variant.name: variant for variant in STUDIES["fusion"]}
+    control, fused = fusion["random-encoders"], fusion["fused"]
+    assert isinstance(control, Variant)
+    assert control.encoders == tuple(f"random-{name}" for name in fused.encoders)
+    assert control.recipe == FUSED.recipe
+
+
+def test_a_probe_without_chance_is_run_once_a_draw():
+    probe = ProbeVariant("probe", ("prcc",))
+    control = ProbeVariant("control", ("random-prcc",))
+    cells = plan_grid((BASE, probe, control), (1, 10), [None, Path("d")], range(3))
+    counts = {
+        name: sum(c.variant.name == name for c in cells) for name in ("base", "probe", "control")
+    }
+    assert counts == {"base": 12, "probe": 4, "control": 12}
+    assert [cell.label_percent for cell in cells] == [1] * 14 + [10] * 14
+    assert len({cell.folder for cell in cells}) == len(cells)
+
+
+def test_draws_that_are_not_there_are_refused(tmp_path):
+    assert find_draws(tmp_path, 1) == [tmp_path]
+    with pytest.raises(DatasetError, match=r"--draws 2: .* holds one draw.*--draw 0 1"):
+        find_draws(tmp_path, 2)
+    (tmp_path / "draw-0").mkdir()
+    (tmp_path / "draw-0" / "manifest.csv").touch()
+    with pytest.raises(DatasetError, match=r"--draws 2: there is no .*draw-1"):
+        find_draws(tmp_path, 2)
+
+
+def test_an_unknown_variant_is_refused_with_those_that_there_are():
+    with pytest.raises(
+        ValueError, match="--variants huge: the study combine has fused, fused-concat"
+    ):
+        ablations.Options(study="combine", variants=("huge",))
+
+
+def test_the_dry_run_prints_the_plan_and_runs_nothing(options, capsys):
+    assert ablations.main(replace(options, study="fusion", seeds=2, dry_run=True)) == []
+    text = capsys.readouterr().out
+    assert "random-encoders" in text
+    assert "24 runs left" in text
+    assert not (options.runs_root / "ablations").exists()
+
+
+def test_a_study_is_run_and_finished_runs_are_kept(options, capsys):
+    chosen = replace(options, variants=("base", "imagenet-only", "probe-random"))
+    results = ablations.main(chosen)
+    assert [result.status for result in results] == ["finished"] * 3
+    root = options.runs_root / "ablations"
+    config, summary = read_finished(root / "probe-random/split-100/draw-0/seed-0")
+    assert config["variant"] == "probe-random"
+    assert summary["encoders"]["prcc"]["data"] == "nothing (random weights, seed 0)"
+    assert 0 <= summary["test"]["accuracy"] <= 1
+    assert (root / "probe-random/split-100/draw-0/seed-0/val_predictions.csv").is_file()
+    before = (root / "base/split-100/draw-0/seed-0/summary.json").read_text()
+    again = ablations.main(chosen)
+    assert [result.status for result in again] == ["earlier"] * 3
+    assert (root / "base/split-100/draw-0/seed-0/summary.json").read_text() == before
+    assert "0 runs left" in capsys.readouterr().out
+
+
+def test_a_failing_cell_does_not_stop_the_others(options, monkeypatch, capsys):
+    run_cell = grid.run_cell
+
+    def fail(cell: GridCell, common: ablations.EncoderOptions):
+        if cell.variant.name == "base":
+            raise RunError("broken on purpose")
+        return run_cell(cell, common)
+
+    monkeypatch.setattr(ablations, "run_cell", fail)
+    with pytest.raises(SystemExit):
+        ablations.main(replace(options, variants=("base", "base-14")))
+    assert "broken on purpose" in capsys.readouterr().out
+    summary = options.runs_root / "ablations/base-14/split-100/draw-0/seed-0/summary.json"
+    assert json.loads(summary.read_text())["variant"] == "base-14"
+
+
+def test_the_autoencoder_of_cells_sees_no_test_cell(tiny_bundle, tmp_path):
+    run_dir = cells_autoencoder.main(
+        cells_autoencoder.Options(
+            data_root=tiny_bundle,
+            runs_root=tmp_path,
+            epochs=1,
+            max_train_images=5,
+            device="cpu",
+            precision="32-true",
+        )
+    )
+    cells = cells_autoencoder.read_cells(
+        cells_autoencoder.Options(data_root=tiny_bundle), 100, masks=False
+    )
+    held_out = {sample.sha256 for sample in cells.of_split("test")}
+    seen = read_seen(run_dir)
+    assert seen
+    assert not seen & held_out
