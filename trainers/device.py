@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import warnings
 from typing import Literal
 
 import torch
@@ -48,6 +49,8 @@ def launch_fabric(
         _keep_freed_memory()
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    # Where Slurm is installed, Fabric advises each process to be started by srun.
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
     fabric = Fabric(
         accelerator=accelerator,
         devices=local,
