@@ -83,7 +83,8 @@ def sibling_table_to_markdown(table: pd.DataFrame) -> str:
     lines += [
         "",
         "Data:",
-        *(f"({letter}) {name}." for name, letter in data.items()),
+        "",
+        *(f"- {letter}: {name}" for name, letter in data.items()),
         "",
         "Commands:",
     ]

@@ -64,9 +64,7 @@ def test_a_probe_without_chance_is_run_once_a_draw():
     probe = ProbeVariant("probe", ("prcc",))
     control = ProbeVariant("control", ("random-prcc",))
     cells = plan_grid((BASE, probe, control), (1, 10), [None, Path("d")], range(3))
-    counts = {
-        name: sum(c.variant.name == name for c in cells) for name in ("base", "probe", "control")
-    }
+    counts = Counter(cell.variant.name for cell in cells)
     assert counts == {"base": 12, "probe": 4, "control": 12}
     assert [cell.label_percent for cell in cells] == [1] * 14 + [10] * 14
     assert len({cell.folder for cell in cells}) == len(cells)
