@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
+import multiprocessing
 import os
 import subprocess
 import sys
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -16,6 +21,7 @@ from torch import nn
 from datasets.samples import Sample
 from datasets.synthetic import SyntheticSizes, write_synthetic_bundle
 from experiments import camelyon16_resnet18, prcc_autoencoder
+from experiments.cli import run_script
 from trainers.config import TrainerConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +35,18 @@ TINY = SyntheticSizes(
     renal_images=6,
     renal_size=64,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_fork_server() -> None:
+    """Start the server that slides' processes are forked from, with what they import.
+
+    It can be told so only once in a process, and the first test to use it would tell it other
+    modules; then each slide of each test would import torch anew.
+    """
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["datasets.wsi.tiling"])
+        forkserver.ensure_running()
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +148,12 @@ def toy_config() -> TrainerConfig:
 def run_python(
     *arguments: object, check: bool = True, **environment: str
 ) -> subprocess.CompletedProcess:
-    """Run ``python ARGUMENTS`` in the project's root and return what it printed."""
+    """Run ``python ARGUMENTS`` in the project's root and return what it printed.
+
+    Help is asked for in this process, since another one takes seconds to import torch.
+    """
+    if arguments[1:] == ("--help",):
+        return show_help(str(arguments[0]))
     result = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
@@ -143,6 +166,18 @@ def run_python(
     if check and result.returncode != 0:
         raise AssertionError(f"{arguments} exited with {result.returncode}:\n{result.stderr}")
     return result
+
+
+def show_help(script: str) -> subprocess.CompletedProcess:
+    """Return what ``python SCRIPT --help`` prints at 80 columns."""
+    module = importlib.import_module(f"experiments.{Path(script).stem}")
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
+        patch.setattr(sys, "argv", [script, "--help"])
+        patch.setenv("COLUMNS", "80")
+        with pytest.raises(SystemExit) as stopped:
+            run_script(module.main, module.Options, module.__doc__)
+    return subprocess.CompletedProcess([script, "--help"], stopped.value.code, output.getvalue())
 
 
 @pytest.fixture

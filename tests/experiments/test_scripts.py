@@ -19,10 +19,11 @@ from models.errors import WeightsError
 from trainers.errors import RunError
 from trainers.run import read_finished
 
-SCRIPTS = (
-    "prcc_autoencoder", "camelyon16_resnet18", "base_wbc", "fused_wbc", "prepare_wbc",
-    "readme_tables", "report", "draw_synthetic",
-)  # fmt: skip
+SCRIPTS = sorted(
+    path.stem
+    for path in (Path(__file__).parents[2] / "experiments").glob("*.py")
+    if 'if __name__ == "__main__":' in path.read_text()
+)
 
 
 @pytest.fixture
