@@ -7,9 +7,8 @@ the median tiles a second of each and their ratios. tile_slides.py is timed as a
 processes, tissue mask, hashes, overview, HDF5, manifest. Without --slides it draws two slides of
 17,408 x 17,408 pixels, a small slide as slides go.
 
-Time: two to three minutes on two cores. Measured there, while other work kept both cores busy (load
-7 to 8): 0.79 of the bare loop with one process, and 1.65 times that with two. Conversion to RGB
-and HDF5 add a tenth to the CPU time of each read, so 0.9 is the most that one process can reach.
+Time: three minutes on two cores. Measured there, idle: 0.80 of the bare loop with one process, and
+1.9 times that with two.
 """
 
 from __future__ import annotations
