@@ -18,7 +18,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import tyro
 from PIL import Image
 
 from datasets.files import write_whole
@@ -36,27 +35,15 @@ from experiments.reporting.figures_calibration import draw_reliability
 from experiments.reporting.load_runs import find_classifiers
 from experiments.reporting.run_files import title_of
 from experiments.reporting.tables import write_table
+from experiments.run_selection import RunSelection
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(RunSelection):
     """Which runs are calibrated, and where the files go."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders, or folders that hold finished runs."""
     out: Path | None = None
     """Folder of the files. Default: each run's own."""
-    test: str | None = None
-    """A further test that all runs have, e.g. stage-1. Default: the main one."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be run.
-
-        Raises:
-            ValueError: No folder was given.
-        """
-        if not self.runs:
-            raise ValueError("Nothing to calibrate. Give the folder of a finished run.")
 
 
 def main(options: Options) -> list[Calibration]:

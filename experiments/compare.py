@@ -18,7 +18,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandas as pd
-import tyro
 from PIL import Image
 
 from datasets.files import write_whole
@@ -39,27 +38,15 @@ from experiments.reporting.figures_curves import (
 )
 from experiments.reporting.load_runs import find_classifiers
 from experiments.reporting.tables import write_table
+from experiments.run_selection import RunSelection
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(RunSelection):
     """Which runs are compared, and where the tables go."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders, or folders that hold finished runs."""
     out: Path | None = None
     """Folder for comparison.txt, CSV tables and PNG figures."""
-    test: str | None = None
-    """A further test that all runs have, e.g. stage-1. Default: the main one."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be run.
-
-        Raises:
-            ValueError: No folder was given.
-        """
-        if not self.runs:
-            raise ValueError("Nothing to compare. Give the folders of two finished runs or more.")
 
 
 def main(options: Options) -> dict[str, pd.DataFrame]:

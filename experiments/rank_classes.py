@@ -18,7 +18,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandas as pd
-import tyro
 from PIL import Image
 
 from datasets.files import write_whole
@@ -34,29 +33,17 @@ from experiments.reporting.ranking_curves import (
 )
 from experiments.reporting.run_files import title_of
 from experiments.reporting.tables import write_table
+from experiments.run_selection import RunSelection
 
 _FILES: dict[Kind, str] = {"roc": "roc_by_class", "precision_recall": "precision_recall"}
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(RunSelection):
     """Which runs, and where the files go."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders, or folders that hold finished runs."""
     out: Path | None = None
     """Folder of the files. Default: each run's own."""
-    test: str | None = None
-    """A further test that all runs have, e.g. stage-1. Default: the main one."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be run.
-
-        Raises:
-            ValueError: No folder was given.
-        """
-        if not self.runs:
-            raise ValueError("Nothing to rank. Give the folder of a finished run.")
 
 
 def main(options: Options) -> list[pd.DataFrame]:

@@ -149,7 +149,7 @@ def test_one_run_or_none_is_refused(make_run, tmp_path):
         compare.main(compare.Options(runs=(path, path)))
     with pytest.raises(ValueError, match="No finished classifier run at or below .*nowhere"):
         compare.main(compare.Options(runs=(path, tmp_path / "nowhere")))
-    with pytest.raises(ValueError, match="Nothing to compare"):
+    with pytest.raises(ValueError, match="No run given. Give the folder"):
         compare.Options(runs=())
     (path / "summary.json").write_text('{"seed": 0, "test": []}')
     with pytest.raises(ValueError, match=r"lacks experiment, .*data.synthetic, test.per_class"):
