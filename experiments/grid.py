@@ -116,7 +116,7 @@ def run_cell(cell: GridCell, options: EncoderOptions) -> FinishedRun:
     )
     variant = cell.variant
     cells = read_cells(options, cell.label_percent, masks=False)
-    encoders = [find_encoder(name, options, cells) for name in variant.encoders]
+    encoders = [find_encoder(name, options, cells, cell.draw) for name in variant.encoders]
     facts = {"variant": variant.name, "draw": cell.draw}
     if isinstance(variant, ProbeVariant):
         return train_probe(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -36,13 +36,22 @@ class EncoderOptions(TissueOptions):
     """Which runs and weights the encoders are taken from."""
 
     cells_run: Path | None = None
-    """Finished run of cells_autoencoder.py. Default: below the runs root, trained if need be."""
+    """Finished run of cells_autoencoder.py. Default: one of each draw's training cells, in
+    ablations/encoders/draw-N below the runs root, trained if need be."""
     imagenet_weights: str = PRETRAINED
     """Of SqueezeNet 1.1, the ImageNet control: pretrained, random, or a file."""
 
 
-def find_encoder(name: EncoderName, options: EncoderOptions, cells: SampleSet) -> TrainedEncoder:
+def find_encoder(
+    name: EncoderName, options: EncoderOptions, cells: SampleSet, draw: int = 0
+) -> TrainedEncoder:
     """Return the encoder `name`; runs that are missing are trained where the data are at hand.
+
+    Args:
+        name: Of the encoder.
+        options: Whose runs and weights are taken.
+        cells: That it is to meet; an encoder that learnt from its test cells is refused.
+        draw: Of the splits of `cells`: each has an autoencoder of its own training cells.
 
     Raises:
         RunError: A run is missing, broken, or has seen the test cells.
@@ -59,7 +68,7 @@ def find_encoder(name: EncoderName, options: EncoderOptions, cells: SampleSet) -
         backbone = read_finished(find_cam16_run(options))[0]["backbone"]
         return untrained_encoder(EncoderSpec("camelyon", backbone), options.seed)
     if name == "cells":
-        run_dir = _find_cells_run(options)
+        run_dir = _find_cells_run(options, draw)
         require_unseen(run_dir, cells, flag="--cells-run", splits=("test",))
         return encoder_from_autoencoder_run(run_dir, cells_autoencoder.EXPERIMENT)
     if name == "imagenet":
@@ -69,10 +78,12 @@ def find_encoder(name: EncoderName, options: EncoderOptions, cells: SampleSet) -
     return library_encoder(spec, options.imagenet_weights)
 
 
-def _find_cells_run(options: EncoderOptions) -> Path:
+def _find_cells_run(options: EncoderOptions, draw: int) -> Path:
     if options.cells_run is not None:
         return options.cells_run
-    run_dir = options.find_runs_root() / cells_autoencoder.EXPERIMENT / "seed-0"
+    runs_root = options.find_runs_root() / "ablations" / "encoders" / f"draw-{draw}"
+    run_dir = runs_root / cells_autoencoder.EXPERIMENT / "seed-0"
     if (run_dir / SUMMARY).is_file():
         return run_dir
-    return cells_autoencoder.main(options_for(cells_autoencoder.Options, options, 0))
+    draw_options = replace(options, runs_root=runs_root)
+    return cells_autoencoder.main(options_for(cells_autoencoder.Options, draw_options, 0))
