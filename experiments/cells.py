@@ -161,6 +161,8 @@ def read_features(
     options: RunOptions,
     cells: SampleSet,
     encoders: Sequence[TrainedEncoder],
+    *,
+    all_views: bool = False,
 ) -> dict[str, FeatureLookup]:
     """Return the stored features of all cells by encoder name, extracting what is missing."""
     return {
@@ -169,6 +171,7 @@ def read_features(
             trained.encoder,
             cells.samples,
             options.cache_root,
+            all_views=all_views,
             num_workers=options.num_workers,
         )
         for trained in encoders

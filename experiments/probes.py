@@ -1,30 +1,47 @@
-"""Linear probes as runs: the control that any trained head has to beat."""
+"""Linear probes as runs: the control that any trained head has to beat, and the strong recipe."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from datasets.files import write_whole
+from datasets.images import FeatureLookup
 from datasets.samples import Sample, SampleSet
 from datasets.taxonomy import SPLITS, LabelPercent, Split
 from experiments.cells import read_cells, read_features, require_same_world
 from experiments.options import RunOptions
 from experiments.reporting.load_runs import FinishedRun
 from experiments.training import open_run, show_classifier_result
+from models.fusion import count_parameters
+from models.linear_probe import LinearProbe
+from models.registry import ProbeSpec, describe_model
+from trainers.checkpoint import save_checkpoint
 from trainers.config import TrainerConfig
 from trainers.device import launch_fabric
 from trainers.encoders import TrainedEncoder
 from trainers.finish import describe_data, describe_splits, write_predictions
 from trainers.metrics import epoch_metrics, test_metrics
 from trainers.outputs import Outputs
-from trainers.probe import Probe, fit_probe, pool_features
-from trainers.run import METRICS, PREDICTIONS, VAL_PREDICTIONS, Run, describe_commit
+from trainers.probe import apply_probe, fit_probe, pool_features, read_views
+from trainers.run import (
+    BEST_CHECKPOINT,
+    METRICS,
+    PREDICTIONS,
+    VAL_PREDICTIONS,
+    Run,
+    describe_commit,
+)
+from trainers.soft_regression import StandardizedFit
+from trainers.strong_probe import StrongConfig, fit_strong_probe
+
+Fit = Callable[[SampleSet, Mapping[str, FeatureLookup]], tuple[StandardizedFit, dict[str, Any]]]
+"""Learns from cells and their stored features; returns the classifier and what to tell of it."""
 
 
 def train_probe(
@@ -53,51 +70,142 @@ def train_probe(
         DatasetError: The data cannot be used.
         RunError: As `train_cells`.
     """
+
+    def fit(
+        cells: SampleSet, stores: Mapping[str, FeatureLookup]
+    ) -> tuple[StandardizedFit, dict[str, Any]]:
+        parts = [cells.of_split(name, split) for name in ("train", "val")]
+        train, val = (
+            (pool_features(samples, list(stores.values())), _index_labels(samples, cells))
+            for samples in parts
+        )
+        probe = fit_probe(train, val, len(cells.classes), is_balanced=is_balanced)
+        return probe.to_layers(), {"strength": probe.strength}
+
+    recipe = {"probe": {"balanced": is_balanced}, **(facts or {})}
+    config = TrainerConfig(epochs=1, seed=options.seed, class_weights=is_balanced)
+    return _run(options, split, folder, encoders, 1, config, recipe, fit)
+
+
+def train_strong_probe(
+    options: RunOptions,
+    split: LabelPercent,
+    folder: Path,
+    encoders: Sequence[TrainedEncoder],
+    config: StrongConfig,
+    facts: Mapping[str, Any] | None = None,
+) -> FinishedRun:
+    """Fit and test the strong recipe, or find it finished; return its run.
+
+    Training cells outside the label subset take part without their labels.
+
+    Args:
+        options: Of the script.
+        split: Share of the training labels that is used, in percent.
+        folder: Of the run below the runs root; its first part is the experiment's name.
+        encoders: One or more, which give vectors.
+        config: Of the recipe.
+        facts: What else is to be known of the run.
+
+    Raises:
+        DatasetError: The data cannot be used.
+        RunError: As `train_cells`.
+    """
+
+    def fit(
+        cells: SampleSet, stores: Mapping[str, FeatureLookup]
+    ) -> tuple[StandardizedFit, dict[str, Any]]:
+        labelled, val = cells.of_split("train", split), cells.of_split("val")
+        known = {sample.sample_id for sample in labelled}
+        hidden = [s for s in cells.of_split("train") if s.sample_id not in known]
+        lookups = list(stores.values())
+        seen = read_views(labelled, lookups)
+        fitted, choices = fit_strong_probe(
+            (seen, _index_labels(labelled, cells)),
+            read_views(hidden, lookups) if hidden else seen[:0],
+            (read_views(val, lookups), _index_labels(val, cells)),
+            cells.classes,
+            config,
+        )
+        return fitted, {"choices": choices, "unlabelled": len(hidden)}
+
+    recipe = {"recipe": {"name": "strong", **asdict(config)}, **(facts or {})}
+    trainer = TrainerConfig(epochs=1, seed=options.seed)
+    return _run(options, split, folder, encoders, config.test_views, trainer, recipe, fit)
+
+
+def _run(
+    options: RunOptions,
+    split: LabelPercent,
+    folder: Path,
+    encoders: Sequence[TrainedEncoder],
+    num_views: int,
+    config: TrainerConfig,
+    recipe: Mapping[str, Any],
+    fit: Fit,
+) -> FinishedRun:
     fabric = launch_fabric(options.device, options.precision, options.seed)
     cells = read_cells(options, split, masks=False)
     require_same_world(cells, encoders)
+    spec = ProbeSpec(tuple(trained.spec for trained in encoders), num_views)
     known = {
         "label_percent": split,
-        "probe": {"balanced": is_balanced},
+        "model": describe_model(spec),
         "encoders": {trained.encoder.name: trained.describe() for trained in encoders},
-        **(facts or {}),
+        **recipe,
     }
-    config = TrainerConfig(epochs=1, seed=options.seed, class_weights=is_balanced)
     with open_run(fabric, options, folder, cells, config, known) as run:
         if not run.is_finished:
-            stores = list(read_features(fabric, options, cells, encoders).values())
+            all_views = "recipe" in recipe
+            stores = read_features(fabric, options, cells, encoders, all_views=all_views)
             start = time.perf_counter()
+            fitted, told = fit(cells, stores)
+            probe = spec.assemble([trained.encoder for trained in encoders], len(cells.classes))
+            _load(probe, fitted)
             parts = {name: cells.of_split(name, split) for name in SPLITS}
-            features = {name: pool_features(samples, stores) for name, samples in parts.items()}
-            labels = {name: _index_labels(samples, cells) for name, samples in parts.items()}
-            probe = fit_probe(
-                (features["train"], labels["train"]),
-                (features["val"], labels["val"]),
-                len(cells.classes),
-                is_balanced=is_balanced,
-            )
             outputs = {
-                name: Outputs(
-                    torch.arange(len(labels[name])),
-                    probe.predict(features[name]),
-                    torch.tensor(labels[name]),
+                name: apply_probe(
+                    probe, samples, _index_labels(samples, cells), stores, all_views=all_views
                 )
-                for name in SPLITS
+                for name, samples in parts.items()
             }
-            run.record_seen([*parts["train"], *parts["val"]])
-            summary = {
-                "experiment": folder.parts[0],
-                "seed": options.seed,
-                **known,
-                "data": describe_data(cells),
-                "splits": describe_splits(parts, cells.classes),
-                **_describe_fit(probe, time.perf_counter() - start),
-            }
+            run.record_seen([*cells.of_split("train", 100 if all_views else split), *parts["val"]])
+            save_checkpoint(
+                fabric, run.run_dir / BEST_CHECKPOINT, {"epoch": 1, "model": probe.state_dict()}
+            )
             if fabric.is_global_zero:
                 _write_outputs(run, outputs, parts, cells)
-            test = test_metrics(outputs["test"].values, outputs["test"].labels, cells.classes)
-            run.finish({**summary, "test": test})
+            trained_count, frozen_count = count_parameters(probe)
+            run.finish(
+                {
+                    "experiment": folder.parts[0],
+                    "seed": options.seed,
+                    **known,
+                    **told,
+                    "data": describe_data(cells),
+                    "splits": describe_splits(parts, cells.classes),
+                    "test": test_metrics(
+                        outputs["test"].values, outputs["test"].labels, cells.classes
+                    ),
+                    "best_epoch": 1,
+                    "epochs": 1,
+                    "steps": 1,
+                    "seconds": time.perf_counter() - start,
+                    "parameters": {"trained": trained_count, "frozen": frozen_count},
+                    **describe_commit(),
+                }
+            )
         return show_classifier_result(run)
+
+
+def _load(probe: LinearProbe, fitted: StandardizedFit) -> None:
+    state = {
+        "shift": fitted.shift,
+        "scale": fitted.scale,
+        "linear.weight": fitted.fit.weight,
+        "linear.bias": fitted.fit.bias,
+    }
+    probe.load_state_dict({**probe.state_dict(), **state})
 
 
 def _index_labels(samples: Sequence[Sample], cells: SampleSet) -> list[int]:
@@ -120,15 +228,3 @@ def _write_outputs(
     files: dict[Split, Path] = {"val": VAL_PREDICTIONS, "test": PREDICTIONS}
     for name, file in files.items():
         write_predictions(run.run_dir / file, outputs[name], parts[name], cells.classes)
-
-
-def _describe_fit(probe: Probe, seconds: float) -> dict[str, Any]:
-    return {
-        "best_epoch": 1,
-        "epochs": 1,
-        "steps": 1,
-        "seconds": seconds,
-        "strength": probe.strength,
-        "parameters": {"trained": probe.num_parameters, "frozen": 0},
-        **describe_commit(),
-    }

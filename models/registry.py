@@ -12,12 +12,13 @@ from models.autoencoder import Autoencoder
 from models.backbone_classifier import BackboneClassifier
 from models.backbones import RANDOM, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
-from models.depths import map_encoder, pooled_encoder
+from models.depths import Statistic, map_encoder, pool_encoder, pooled_encoder
 from models.errors import ModelError
 from models.frozen import FrozenEncoder
 from models.fusion import Combine, FusionModel
 from models.gray_cnn import GrayCnn
 from models.heads import Head, build_head
+from models.linear_probe import LinearProbe
 from models.normalization import Norm, replace_batch_norm
 from models.small_cnn import VARIANTS, SmallCnn
 
@@ -93,17 +94,20 @@ class EncoderSpec:
     """A frozen encoder.
 
     Attributes:
-        kind: autoencoder: its encoder. camelyon: a tumor classifier's five features. map: a map
-            inside a backbone. pooled: several maps of it, pooled.
-        backbone: Of all kinds but the first.
+        kind: autoencoder: its encoder. latents: the same, its map pooled. camelyon: a tumor
+            classifier's five features. map: a map inside a backbone. pooled: several maps of it,
+            pooled.
+        backbone: Of the last three kinds.
         nodes: Layers of the backbone, for the last two; see `depths`.
         input_size: Side of the images in pixels, for the last two.
+        statistics: Of each channel, where maps are pooled.
     """
 
-    kind: Literal["autoencoder", "camelyon", "map", "pooled"]
+    kind: Literal["autoencoder", "latents", "camelyon", "map", "pooled"]
     backbone: str = ""
     nodes: Sequence[str] = ()
     input_size: int = 0
+    statistics: Sequence[Statistic] = ("mean",)
 
     def build(self, weights: str = RANDOM) -> FrozenEncoder:
         """Return the encoder; `weights` are those of the backbone.
@@ -114,12 +118,14 @@ class EncoderSpec:
         """
         if self.kind == "autoencoder":
             return Autoencoder().frozen_encoder()
+        if self.kind == "latents":
+            return pool_encoder(Autoencoder().frozen_encoder(), self.statistics)
         backbone = build_backbone(self.backbone, weights)
         if self.kind == "camelyon":
             return CamelyonClassifier(backbone).frozen_encoder()
         if self.kind == "map":
             return map_encoder(backbone, self.nodes[0], self.input_size)
-        return pooled_encoder(backbone, self.nodes, self.input_size)
+        return pooled_encoder(backbone, self.nodes, self.input_size, self.statistics)
 
 
 @dataclass(frozen=True)
@@ -151,13 +157,35 @@ class FusionSpec:
         return model
 
 
-ModelSpec = BackboneSpec | SmallCnnSpec | GrayCnnSpec | CamelyonSpec | FusionSpec
+@dataclass(frozen=True)
+class ProbeSpec:
+    """A `LinearProbe`.
+
+    Attributes:
+        encoders: Frozen; one or more.
+        num_views: Over which predictions are averaged.
+    """
+
+    encoders: Sequence[EncoderSpec]
+    num_views: int = 1
+
+    def build(self, num_classes: int, weights: str) -> LinearProbe:
+        """Return the probe with random encoders, into which a checkpoint is loaded."""
+        return self.assemble([spec.build() for spec in self.encoders], num_classes)
+
+    def assemble(self, encoders: Sequence[FrozenEncoder], num_classes: int) -> LinearProbe:
+        """Return the probe with these encoders, which are those of the specs."""
+        return LinearProbe(encoders, num_classes, self.num_views)
+
+
+ModelSpec = BackboneSpec | SmallCnnSpec | GrayCnnSpec | CamelyonSpec | FusionSpec | ProbeSpec
 _KINDS: Final[Mapping[str, type[ModelSpec]]] = {
     "backbone": BackboneSpec,
     "small_cnn": SmallCnnSpec,
     "gray_cnn": GrayCnnSpec,
     "camelyon": CamelyonSpec,
     "fusion": FusionSpec,
+    "probe": ProbeSpec,
 }
 
 
@@ -199,7 +227,7 @@ def parse_model(content: Mapping[str, Any]) -> ModelSpec:
     if kind not in _KINDS:
         raise ModelError(f"Model kind {kind!r} is none of {', '.join(_KINDS)}.")
     try:
-        if kind == "fusion":
+        if kind in ("fusion", "probe"):
             fields["encoders"] = tuple(EncoderSpec(**entry) for entry in fields["encoders"])
         return _KINDS[kind](**fields)
     except (TypeError, KeyError) as error:

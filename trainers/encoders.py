@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from models.autoencoder import Autoencoder
 from models.backbones import RANDOM, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
+from models.depths import Statistic, find_depths, pool_encoder, pooled_encoder
 from models.frozen import FrozenEncoder, hash_state
 from models.registry import EncoderSpec
 from trainers.errors import RunError
 from trainers.restore import load_best
 from trainers.run import read_finished
+
+_STATISTICS: Final[tuple[Statistic, ...]] = ("mean", "max", "std")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,37 @@ def encoder_from_cam16_run(run_dir: Path) -> TrainedEncoder:
     model = CamelyonClassifier(build_backbone(spec.backbone, RANDOM))
     load_best(model, run_dir)
     return _with_origin(spec, model.frozen_encoder(), summary)
+
+
+def pooled_from_autoencoder_run(run_dir: Path, experiment: str) -> TrainedEncoder:
+    """Return an autoencoder run's encoder with its map pooled: 384 features of 512 px images.
+
+    Raises:
+        RunError: As `encoder_from_autoencoder_run`.
+    """
+    latents = encoder_from_autoencoder_run(run_dir, experiment)
+    spec = EncoderSpec("latents", statistics=_STATISTICS)
+    return replace(latents, spec=spec, encoder=pool_encoder(latents.encoder, _STATISTICS))
+
+
+def depths_from_cam16_run(run_dir: Path) -> TrainedEncoder:
+    """Return several depths of a tumor classifier's frozen trunk, pooled, of 224 px images.
+
+    The tumor classifier never changed that trunk: what it knows, it knows from ImageNet.
+
+    Raises:
+        RunError: As `encoder_from_cam16_run`.
+        ModelError: The trunk has no feature maps.
+    """
+    config, summary = _read_run(run_dir, "camelyon16_resnet18")
+    backbone = build_backbone(config["backbone"], RANDOM)
+    model = CamelyonClassifier(backbone)
+    load_best(model, run_dir)
+    size = model.input_size
+    nodes = find_depths(backbone, size)
+    spec = EncoderSpec("pooled", backbone.name, nodes, size, _STATISTICS)
+    encoder = pooled_encoder(backbone, nodes, size, _STATISTICS)
+    return _with_origin(spec, encoder, summary)
 
 
 def untrained_encoder(spec: EncoderSpec, seed: int) -> TrainedEncoder:

@@ -11,12 +11,14 @@ import torch
 from filelock import FileLock
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from datasets.features import FeatureSpec, FeatureStore, write_store
 from datasets.images import ImageDataset
 from datasets.samples import Sample
+from datasets.views import NUM_VIEWS, take_view
 from models.frozen import FrozenEncoder, hash_state
 from trainers.device import hide_bars, precision_of
 
@@ -29,13 +31,15 @@ def ensure_features(
     samples: Sequence[Sample],
     cache_root: Path,
     *,
+    all_views: bool = False,
     batch_size: int = 16,
     num_workers: int = 0,
 ) -> FeatureStore:
     """Return the store of `encoder`'s features of all `samples`, extracting them if need be.
 
     A store serves every label subset, seed and epoch. Processes that want the same store wait for
-    the first one to write it.
+    the first one to write it. With `all_views` it holds the features of the eight views of
+    `datasets.views`, (8, *feature_shape) a sample.
 
     Raises:
         DatasetError: An image does not decode, or the disk has no room.
@@ -43,9 +47,9 @@ def ensure_features(
     spec = FeatureSpec(
         encoder=encoder.name,
         encoder_sha256=hash_state(encoder),
-        transform=encoder.transform,
+        transform=encoder.transform + (f", {NUM_VIEWS} views" if all_views else ""),
         precision=precision_of(fabric),
-        shape=encoder.feature_shape,
+        shape=(NUM_VIEWS, *encoder.feature_shape) if all_views else encoder.feature_shape,
     )
     by_content = {sample.content_key: sample for sample in samples}
     unique = [by_content[key] for key in sorted(by_content)]
@@ -58,7 +62,8 @@ def ensure_features(
             log.info(
                 "Extracting %s features of %d images: %.1f MB.", spec.encoder, len(unique), size
             )
-            batches = _encode(fabric, encoder, unique, batch_size, num_workers)
+            views = range(NUM_VIEWS) if all_views else None
+            batches = _encode(fabric, encoder, unique, views, batch_size, num_workers)
             write_store(path, spec, [sample.content_key for sample in unique], batches)
     return FeatureStore(path, key)
 
@@ -68,6 +73,7 @@ def _encode(
     fabric: Fabric,
     encoder: FrozenEncoder,
     samples: Sequence[Sample],
+    views: Sequence[int] | None,
     batch_size: int,
     num_workers: int,
 ) -> Iterator[NDArray[np.floating]]:
@@ -80,6 +86,15 @@ def _encode(
         for batch in loader:
             images = batch["image"].to(fabric.device).to(memory_format=torch.channels_last) / 255
             with fabric.autocast():
-                features = encoder(images)
+                features = encode_views(encoder, images, views)
             yield features.float().cpu().numpy()
             bar.update(len(images))
+
+
+def encode_views(encoder: FrozenEncoder, images: Tensor, views: Sequence[int] | None) -> Tensor:
+    """Return features of `images`, (B, 3, S, S): (B, *shape), or (B, views, *shape) of `views`."""
+    if views is None:
+        features: Tensor = encoder(images)
+        return features
+    seen = [take_view(images, view).contiguous(memory_format=torch.channels_last) for view in views]
+    return torch.stack([encoder(view) for view in seen], dim=1)

@@ -25,9 +25,11 @@ from datasets.errors import UnreadableImageError
 from datasets.images import ImageSize, read_image, to_pixels
 from models.frozen import FrozenEncoder
 from models.fusion import FusionModel
+from models.linear_probe import LinearProbe
 from models.registry import input_size_of
 from trainers.device import Device, Precision, hide_bars, launch_fabric
 from trainers.errors import RunError
+from trainers.feature_extraction import encode_views
 from trainers.restore import RestoredClassifier
 
 PredictionPrecision = Literal["run", "32-true", "bf16-mixed"]
@@ -82,9 +84,11 @@ class Predictor:
         self.classes = restored.classes
         self._encoders = (
             {name: cast("FrozenEncoder", encoder) for name, encoder in self.model.encoders.items()}
-            if isinstance(self.model, FusionModel)
+            if isinstance(self.model, FusionModel | LinearProbe)
             else {}
         )
+        num_views = self.model.num_views if isinstance(self.model, LinearProbe) else 1
+        self._views = range(num_views) if num_views > 1 else None
 
     def predict(
         self, paths: Sequence[Path], *, batch_size: int = 32, num_workers: int = NUM_WORKERS
@@ -156,7 +160,7 @@ class Predictor:
             return cast("Tensor", self.model(own))
         features = {
             # As stored features are read: in half precision.
-            name: encoder(images[encoder.input_size]).half()
+            name: encode_views(encoder, images[encoder.input_size], self._views).half()
             for name, encoder in self._encoders.items()
         }
         return cast("Tensor", self.model(own, features))

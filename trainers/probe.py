@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,13 +20,18 @@ from torch import Tensor
 
 from datasets.images import FeatureLookup
 from datasets.samples import Sample
+from models.linear_probe import LEAST_PROB, LinearProbe, join_features
+from trainers.outputs import Outputs
+from trainers.soft_regression import LinearFit, StandardizedFit
 
 Floats = NDArray[np.float64]
 
 STRENGTHS: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Inverse regularization from which validation chooses."""
 _MAX_STEPS: Final = 2000
-_LEAST_PROB: Final = 1e-12
+_BATCH_SIZE: Final = 64
+_NEVER: Final = -1e4
+"""Logit of a class that training lacks."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,22 @@ class Probe:
 
     def predict(self, features: Floats) -> Tensor:
         """Return log-probabilities, float64 (N, K), of `features` (N, D)."""
-        probs = np.full((len(features), self.num_classes), _LEAST_PROB)
+        probs = np.full((len(features), self.num_classes), LEAST_PROB)
         probs[:, self.pipeline[-1].classes_] = self.pipeline.predict_proba(features)
-        return torch.from_numpy(probs).clamp_min(_LEAST_PROB).log()
+        return torch.from_numpy(probs).clamp_min(LEAST_PROB).log()
+
+    def to_layers(self) -> StandardizedFit:
+        """Return the same classifier as scaling and a linear layer."""
+        scaler, model = self.pipeline[0], self.pipeline[-1]
+        weight = np.zeros((self.num_classes, model.coef_.shape[1]))
+        bias = np.full(self.num_classes, _NEVER)
+        # Of two classes scikit-learn keeps the row of the second; the first is zero then.
+        present = model.classes_[-len(model.coef_) :]
+        bias[model.classes_] = 0.0
+        weight[present], bias[present] = model.coef_, model.intercept_
+        parts = (scaler.mean_, scaler.scale_, weight, bias)
+        shift, scale, rows, offsets = (torch.from_numpy(part).float() for part in parts)
+        return StandardizedFit(shift, scale, LinearFit(rows, offsets))
 
 
 def fit_probe(
@@ -84,13 +102,40 @@ def pool_features(samples: Sequence[Sample], stores: Sequence[FeatureLookup]) ->
     """
     rows = []
     for sample in samples:
-        parts = []
-        for store in stores:
-            features = store.read(sample.content_key).double()
-            is_map = features.dim() == 3
-            parts += [features.mean((1, 2)), features.amax((1, 2))] if is_map else [features]
-        rows.append(torch.cat(parts).numpy())
+        features = [store.read(sample.content_key).double().unsqueeze(0) for store in stores]
+        rows.append(torch.cat([join_features(part) for part in features], dim=1).squeeze(0).numpy())
     return np.stack(rows)
+
+
+def read_views(samples: Sequence[Sample], stores: Sequence[FeatureLookup]) -> NDArray[np.float32]:
+    """Return stored vectors of all views, (N, V, D), those of all stores joined."""
+    rows = [torch.cat([s.read(sample.content_key) for s in stores], dim=-1) for sample in samples]
+    return torch.stack(rows).float().numpy()
+
+
+@torch.no_grad()
+def apply_probe(
+    probe: LinearProbe,
+    samples: Sequence[Sample],
+    labels: Sequence[int],
+    stores: Mapping[str, FeatureLookup],
+    *,
+    all_views: bool = False,
+) -> Outputs:
+    """Return the probe's log-probabilities for `samples`, from their stored features.
+
+    With `all_views` the stores hold all views, of which the probe may want the first only.
+    """
+    values = []
+    for start in range(0, len(samples), _BATCH_SIZE):
+        keys = [sample.content_key for sample in samples[start : start + _BATCH_SIZE]]
+        features = {
+            name: torch.stack([store.read(key) for key in keys]) for name, store in stores.items()
+        }
+        if all_views and probe.num_views == 1:
+            features = {name: views[:, 0] for name, views in features.items()}
+        values.append(probe(torch.empty(0), features))
+    return Outputs(torch.arange(len(samples)), torch.cat(values), torch.as_tensor(labels))
 
 
 def _fit(
