@@ -14,7 +14,7 @@ from models.backbones import RANDOM, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
 from models.depths import map_encoder, pooled_encoder
 from models.errors import ModelError
-from models.frozen import FrozenEncoder
+from models.frozen import Encoder, FrozenEncoder, unfreeze
 from models.fusion import Combine, FusionModel
 from models.gray_cnn import GrayCnn
 from models.heads import Head, build_head
@@ -90,7 +90,7 @@ class CamelyonSpec:
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """A frozen encoder.
+    """An encoder.
 
     Attributes:
         kind: autoencoder: its encoder. camelyon: a tumor classifier's five features. map: a map
@@ -98,20 +98,26 @@ class EncoderSpec:
         backbone: Of all kinds but the first.
         nodes: Layers of the backbone, for the last two; see `depths`.
         input_size: Side of the images in pixels, for the last two.
+        is_frozen: Or trained with the model that it is a part of.
     """
 
     kind: Literal["autoencoder", "camelyon", "map", "pooled"]
     backbone: str = ""
     nodes: Sequence[str] = ()
     input_size: int = 0
+    is_frozen: bool = True
 
-    def build(self, weights: str = RANDOM) -> FrozenEncoder:
+    def build(self, weights: str = RANDOM) -> Encoder:
         """Return the encoder; `weights` are those of the backbone.
 
         Raises:
             ModelError: There is no such encoder.
             WeightsError: The weights are not to be had.
         """
+        encoder = self._build_frozen(weights)
+        return encoder if self.is_frozen else unfreeze(encoder)
+
+    def _build_frozen(self, weights: str) -> FrozenEncoder:
         if self.kind == "autoencoder":
             return Autoencoder().frozen_encoder()
         backbone = build_backbone(self.backbone, weights)
@@ -127,7 +133,7 @@ class FusionSpec:
     """A `FusionModel`; without encoders the cell CNN alone.
 
     Attributes:
-        encoders: Frozen.
+        encoders: Whose votes are added.
         combine: How votes are combined.
         cnn_channels: Of the cell CNN.
         norm: What stands in its normalization layers and in those of the vote heads.
@@ -142,7 +148,7 @@ class FusionSpec:
         """Return the model with random encoders, into which a checkpoint is loaded."""
         return self.assemble([spec.build() for spec in self.encoders], num_classes)
 
-    def assemble(self, encoders: Sequence[FrozenEncoder], num_classes: int) -> FusionModel:
+    def assemble(self, encoders: Sequence[Encoder], num_classes: int) -> FusionModel:
         """Return the model with these encoders, which are those of the specs."""
         model = FusionModel(encoders, num_classes, self.combine, self.cnn_channels)
         replace_batch_norm(model.wbc_cnn, self.norm)
@@ -185,7 +191,12 @@ def input_size_of(model: nn.Module) -> int | tuple[int, int]:
 def describe_model(spec: ModelSpec) -> dict[str, Any]:
     """Return `spec` in plain types, for ``config.json``."""
     kind = next(name for name, cls in _KINDS.items() if isinstance(spec, cls))
-    return {"kind": kind, **asdict(spec)}
+    content = {"kind": kind, **asdict(spec)}
+    for encoder in content.get("encoders", ()):
+        # Frozen is the rule, and runs from before there was a choice can be resumed.
+        if encoder["is_frozen"]:
+            del encoder["is_frozen"]
+    return content
 
 
 def parse_model(content: Mapping[str, Any]) -> ModelSpec:
