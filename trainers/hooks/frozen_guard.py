@@ -27,12 +27,14 @@ class FrozenGuardHook(Hook):
 
     def before_fit(self, trainer: Trainer) -> None:
         """Hash, or compare with what was hashed before the interruption."""
-        self._require_equal(trainer, "since the run was interrupted")
-        self.hashes = self._hash(trainer)
+        earlier, self.hashes = self.hashes, self._hash(trainer)
+        if earlier is not None:
+            self._require_equal(earlier, self.hashes, "since the run was interrupted")
 
     def after_fit(self, trainer: Trainer) -> None:
-        """Compare."""
-        self._require_equal(trainer, "during the fit")
+        """Compare, if the fit has begun."""
+        if self.hashes is not None:
+            self._require_equal(self.hashes, self._hash(trainer), "during the fit")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the hashes."""
@@ -46,10 +48,7 @@ class FrozenGuardHook(Hook):
         model = trainer.model.module
         return {path: hash_state(encoder) for path, encoder in frozen_encoders(model).items()}
 
-    def _require_equal(self, trainer: Trainer, when: str) -> None:
-        if self.hashes is None:
-            return  # The fit has not begun.
-        before, now = self.hashes, self._hash(trainer)
+    def _require_equal(self, before: dict[str, str], now: dict[str, str], when: str) -> None:
         moved = [path for path in {**before, **now} if before.get(path) != now.get(path)]
         if moved:
             raise RunError(
