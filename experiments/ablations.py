@@ -10,9 +10,9 @@ and slurm run cells side by side (README, Grids on several machines).
 
 The study unfreeze trains the encoders too, from the same weights, at the rate of the rest and at a
 hundredth of it. No stored features serve it: each image is read in three sizes in each epoch (from
-packs, if prepare_wbc.py wrote them with --pack --image-size 256 512 224), and a batch of 16 takes 2
-to 4 GB more than with frozen encoders. Where that is too much, pass a smaller --batch-size and
-another --runs-root, so that fused is run with it too.
+packs, if prepare_wbc.py wrote them with --pack --image-size 256 512 224), and a batch of 16 takes
+about 1.5 GB more in bf16 than with frozen encoders. Where that is too much, pass a smaller
+--batch-size and another --runs-root, so that fused is run with it too.
 
 Time: see --dry-run.
 """

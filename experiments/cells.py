@@ -36,8 +36,8 @@ class CellRecipe:
         cnn_channels: Of the cell CNN's first maps.
         norm: Normalization in CNN and vote heads.
         encoder_rate: Learning rate of the encoders, as a share of that of the rest; None: they are
-            frozen. Trained ones see each image anew at their own size, which takes time and memory:
-            with the two of tissue about 0.1 GB an image of the batch in bf16, 0.2 GB in 32 bit.
+            frozen. Trained ones see each image anew at their own size, which takes time and memory
+            (with the two of tissue about 0.1 GB an image of the batch in bf16).
         augment: Views of the images that the cell CNN is shown; encoders see plain ones.
         class_weights: Weigh the loss of a class by the inverse of its frequency.
         balanced_sampling: Draw each class equally often, with replacement.
