@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 class FeatureLookup(Protocol):
-    """What a dataset needs of a feature store."""
+    """What a dataset needs of a feature store, or of what stands in for one."""
 
     def read(self, content_key: str) -> Tensor:
         """Return the features of one sample."""
@@ -145,7 +145,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
         classes: Class names in the order of the label indices; without classes, and for a
                 sample without label, the label is -1.
         image_size: Of the images given.
-        features: Stored features to give with each image, by encoder name.
+        features: To give with each image, by encoder name: stored ones, or `ImagesAsFeatures`.
     """
 
     def __init__(
@@ -181,6 +181,26 @@ class ImageDataset(Dataset[dict[str, Any]]):
         if pack is not None and sample.content_key in pack:
             return pack.read(sample.content_key)
         return to_tensor(read_sample(sample), self.image_size)
+
+
+class ImagesAsFeatures:
+    """The images themselves in the place of stored features, for an encoder that is trained.
+
+    Each read decodes the image, or takes it from a pack of this side where there is one.
+
+    Args:
+        samples: All that will be asked for.
+        input_size: Side S of the encoder's images, in pixels.
+    """
+
+    def __init__(self, samples: Sequence[Sample], input_size: int) -> None:
+        self._images = ImageDataset(samples, (), input_size)
+        self._index = {sample.content_key: index for index, sample in enumerate(samples)}
+
+    def read(self, content_key: str) -> Tensor:
+        """Return the image of one sample, float (3, S, S) in [0, 1]."""
+        image: Tensor = self._images[self._index[content_key]]["image"]
+        return image / 255
 
 
 def _open_packs(samples: Iterable[Sample], image_size: ImageSize) -> dict[Path | None, ImagePack]:

@@ -8,6 +8,12 @@ finished one is not run again, an unfinished one is resumed, a failed one is sho
 again by the same command. Several draws are those of prepare_wbc.py --draw 0 1 2. --executor local
 and slurm run cells side by side (README, Grids on several machines).
 
+The study unfreeze trains the encoders too, from the same weights, at the rate of the rest and at a
+hundredth of it. No stored features serve it: each image is read in three sizes in each epoch (from
+packs, if prepare_wbc.py wrote them with --pack --image-size 256 512 224), and a batch of 16 takes
+about 1.5 GB more in bf16 than with frozen encoders. Where that is too much, pass a smaller
+--batch-size and another --runs-root, so that fused is run with it too.
+
 Time: see --dry-run.
 """
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from datasets.cells import open_cells
-from datasets.images import FeatureLookup
+from datasets.images import FeatureLookup, ImagesAsFeatures
 from datasets.samples import SampleSet, limit_training
 from datasets.taxonomy import LabelPercent
 from datasets.transforms import Augment
 from experiments.options import RunOptions
 from experiments.reporting.load_runs import FinishedRun
 from experiments.training import fit_and_test_classifier, open_run, show_classifier_result
+from models.frozen import Encoder, FrozenEncoder
 from models.fusion import Combine
 from models.normalization import Norm
 from models.registry import FusionSpec, describe_model
@@ -33,8 +34,11 @@ class CellRecipe:
         epochs: Passes over the training set.
         combine: How the votes of CNN and encoders are combined.
         cnn_channels: Of the cell CNN's first maps.
-        norm: Normalization in all that is trained.
-        augment: Views of the images that the cell CNN is shown; stored features are of plain ones.
+        norm: Normalization in CNN and vote heads.
+        encoder_rate: Learning rate of the encoders, as a share of that of the rest; None: they are
+            frozen. Trained ones see each image anew at their own size, which takes time and memory
+            (with the two of tissue about 0.1 GB an image of the batch in bf16).
+        augment: Views of the images that the cell CNN is shown; encoders see plain ones.
         class_weights: Weigh the loss of a class by the inverse of its frequency.
         balanced_sampling: Draw each class equally often, with replacement.
         masks: Add image x mask as further training images where a mask exists.
@@ -44,6 +48,7 @@ class CellRecipe:
     combine: Combine = "sum"
     cnn_channels: int = 64
     norm: Norm = "batch"
+    encoder_rate: float | None = None
     augment: Augment = "none"
     class_weights: bool = False
     balanced_sampling: bool = False
@@ -53,6 +58,7 @@ class CellRecipe:
         """Return the trainer's configuration; `epochs` give way to those of the options."""
         return replace(
             options.trainer_config(self.epochs, augment=self.augment),
+            trunk_lr=None if self.encoder_rate is None else self.encoder_rate * options.lr,
             class_weights=self.class_weights,
             balanced_sampling=self.balanced_sampling,
         )
@@ -113,7 +119,7 @@ def train_cells(
         split: Share of the training labels that is used, in percent.
         folder: Of the run below the runs root; its first part is the experiment's name.
         recipe: What is trained, and how.
-        encoders: Frozen.
+        encoders: Frozen; the recipe may unfreeze them.
         facts: What else is to be known of the run, e.g. its study.
 
     Raises:
@@ -125,6 +131,8 @@ def train_cells(
     cells = read_cells(options, split, masks=recipe.masks)
     require_same_world(cells, encoders)
     config = recipe.configure(options)
+    if recipe.encoder_rate is not None:
+        encoders = [trained.unfreeze() for trained in encoders]
     spec = FusionSpec(
         tuple(trained.spec for trained in encoders),
         recipe.combine,
@@ -141,11 +149,10 @@ def train_cells(
     with open_run(fabric, options, folder, cells, config, known) as run:
         if not run.is_finished:
             features = read_features(fabric, options, cells, encoders)
-            frozen = [trained.encoder for trained in encoders]
             seed_all(options.seed)
             fit_and_test_classifier(
                 run,
-                spec.assemble(frozen, len(cells.classes)),
+                spec.assemble([trained.encoder for trained in encoders], len(cells.classes)),
                 cells,
                 config,
                 label_percent=split,
@@ -164,18 +171,24 @@ def read_features(
     *,
     all_views: bool = False,
 ) -> dict[str, FeatureLookup]:
-    """Return the stored features of all cells by encoder name, extracting what is missing."""
-    return {
-        trained.encoder.name: ensure_features(
+    """Return by encoder name what the model is given of all cells.
+
+    Of a frozen encoder that is its stored features, which are extracted where they are missing.
+    """
+
+    def read(encoder: Encoder) -> FeatureLookup:
+        if not isinstance(encoder, FrozenEncoder):
+            return ImagesAsFeatures(cells.samples, encoder.input_size)
+        return ensure_features(
             fabric,
-            trained.encoder,
+            encoder,
             cells.samples,
             options.cache_root,
             all_views=all_views,
             num_workers=options.num_workers,
         )
-        for trained in encoders
-    }
+
+    return {trained.encoder.name: read(trained.encoder) for trained in encoders}
 
 
 def require_same_world(cells: SampleSet, encoders: Sequence[TrainedEncoder]) -> None:

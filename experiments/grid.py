@@ -18,8 +18,12 @@ from experiments.study_encoders import EncoderOptions, find_encoder
 from trainers.run import SUMMARY
 
 EXPERIMENT: Final = "ablations"
-_RATES: Final = {False: 60.0, True: 38.0}
-"""Training images a second on two cores, without and with encoders; README, Experiments."""
+_BASE_RATE: Final = 60.0
+"""Training images a second on two cores without encoders; README, Experiments."""
+_FUSED_RATE: Final = 38.0
+"""The same with stored features of frozen encoders."""
+_UNFROZEN_RATE: Final = 12.0
+"""The same with encoders that are trained: a third of the last."""
 _EVALUATION: Final = 3.0
 """Times as fast is evaluation."""
 _PROBE_SECONDS: Final = 20.0
@@ -136,6 +140,9 @@ def estimate_seconds(cell: GridCell, num_train: int, num_val: int, num_test: int
     """Return a rough time of a cell on two cores, without extraction of features."""
     if isinstance(cell.variant, ProbeVariant):
         return _PROBE_SECONDS
-    rate = _RATES[bool(cell.variant.encoders)]
+    rate = _BASE_RATE
+    if cell.variant.encoders:
+        is_frozen = cell.variant.recipe.encoder_rate is None
+        rate = _FUSED_RATE if is_frozen else _UNFROZEN_RATE
     epochs = cell.variant.recipe.epochs
     return (epochs * (num_train + num_val / _EVALUATION) + num_test / _EVALUATION) / rate

@@ -14,7 +14,7 @@ EncoderName = Literal["prcc", "cam16", "random-prcc", "random-cam16", "cells", "
 cells: an autoencoder of unlabelled cells. imagenet: a map of an ImageNet backbone as wide as the
 prcc latent. depths: four maps of it, pooled."""
 
-StudyName = Literal["fusion", "combine", "masks", "balance", "norm", "augment"]
+StudyName = Literal["fusion", "combine", "masks", "balance", "norm", "augment", "unfreeze"]
 
 EQUAL_CHANNELS: Final = 152
 """A cell CNN of so many channels has 871,228 parameters; the fused model trains 861,552."""
@@ -22,7 +22,7 @@ EQUAL_CHANNELS: Final = 152
 
 @dataclass(frozen=True)
 class Variant:
-    """A cell CNN with frozen encoders; `name` is that of its runs in every study."""
+    """A cell CNN with encoders; `name` is that of its runs in every study."""
 
     name: str
     recipe: CellRecipe
@@ -81,5 +81,10 @@ STUDIES: Final[Mapping[StudyName, tuple[Variant | ProbeVariant, ...]]] = {
         LONG_BASE,
         _vary("base-14-flips-15", LONG_BASE, augment="flips-15"),
         _vary("base-14-flips-360", LONG_BASE, augment="flips-360"),
+    ),
+    "unfreeze": (
+        FUSED,
+        _vary("fused-unfrozen", encoder_rate=1.0),
+        _vary("fused-unfrozen-slow", encoder_rate=0.01),
     ),
 }

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones import Backbone
+from models.fusion import FusionModel
 
 LUMINANCE: Final = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in what the eye takes for brightness (ITU-R BT.601)."""
@@ -63,7 +64,17 @@ class BackboneClassifier(nn.Module):
 
 
 def split_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """Return the parameters of ``trunk`` and ``head``; a model without a trunk is all head."""
-    if not isinstance(model, BackboneClassifier):
-        return {"head": list(model.parameters())}
-    return {"trunk": list(model.trunk.parameters()), "head": list(model.head.parameters())}
+    """Return the parameters of ``trunk`` and ``head``; a model without a trunk is all head.
+
+    The trunk of a `FusionModel` are its encoders.
+    """
+    if isinstance(model, BackboneClassifier):
+        trunk = set(model.trunk.parameters())
+    elif isinstance(model, FusionModel):
+        trunk = set(model.encoders.parameters())
+    else:
+        trunk = set()
+    parts: dict[str, list[nn.Parameter]] = {"trunk": [], "head": []}
+    for parameter in model.parameters():
+        parts["trunk" if parameter in trunk else "head"].append(parameter)
+    return parts

@@ -13,7 +13,7 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 
 from models.backbones import Backbone
 from models.errors import ModelError
-from models.frozen import FrozenEncoder
+from models.frozen import Encoder, FrozenEncoder
 
 Statistic = Literal["mean", "max", "std"]
 """Of a channel's values over its map; std is that of all values, not of a sample."""
@@ -87,7 +87,7 @@ def pooled_encoder(
     return FrozenEncoder(name, module, input_size, (width,), backbone.mean, backbone.std)
 
 
-def pool_encoder(encoder: FrozenEncoder, statistics: Sequence[Statistic]) -> FrozenEncoder:
+def pool_encoder(encoder: Encoder, statistics: Sequence[Statistic]) -> FrozenEncoder:
     """Return the encoder that gives statistics of each channel of an encoder's map.
 
     Raises:
@@ -152,7 +152,7 @@ class _PooledNodes(nn.Module):
 
 
 class _PooledMap(nn.Module):
-    def __init__(self, encoder: FrozenEncoder, statistics: Sequence[Statistic]) -> None:
+    def __init__(self, encoder: Encoder, statistics: Sequence[Statistic]) -> None:
         super().__init__()
         self.encoder = encoder
         self.statistics = tuple(statistics)

@@ -1,4 +1,4 @@
-"""Encoders that give features and never change."""
+"""Encoders that give features: frozen ones, which never change, and ones that are trained on."""
 
 # B batch, S side in pixels
 
@@ -6,17 +6,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 
-class FrozenEncoder(nn.Module):
-    """A trained module used for its features alone.
-
-    Frozen means: no parameter requires a gradient, no graph is built, and batch normalization
-    stays in evaluation mode whatever `train()` a parent calls.
+class Encoder(nn.Module):
+    """A module used for its features; as a part of a model it is trained along with the rest.
 
     Args:
         name: Of the encoder in tables, stores and state keys.
@@ -46,6 +44,30 @@ class FrozenEncoder(nn.Module):
         self.feature_shape = tuple(feature_shape)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features (B, *feature_shape) of `images`, float (B, 3, S, S) in [0, 1]."""
+        features: Tensor = self.module((images - self.mean) / self.std)
+        return features
+
+
+class FrozenEncoder(Encoder):
+    """An encoder that never changes, so that its features can be stored.
+
+    Frozen means: no parameter requires a gradient, no graph is built, and batch normalization
+    stays in evaluation mode whatever `train()` a parent calls.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        input_size: int,
+        feature_shape: Sequence[int],
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+    ) -> None:
+        super().__init__(name, module, input_size, feature_shape, mean, std)
         self.requires_grad_(False)
         self.eval()
 
@@ -56,14 +78,23 @@ class FrozenEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Return features (B, *feature_shape) of `images`, float (B, 3, S, S) in [0, 1]."""
-        features: Tensor = self.module((images - self.mean) / self.std)
-        return features
+        return super().forward(images)
 
     @property
     def transform(self) -> str:
         """The evaluation transform in words, part of a feature store's key."""
         mean, std = self.mean.flatten().tolist(), self.std.flatten().tolist()
         return f"RGB, bilinear antialiased {self.input_size}x{self.input_size}, {mean=}, {std=}"
+
+
+def unfreeze(encoder: FrozenEncoder) -> Encoder:
+    """Return a trainable copy with the same weights; frozen encoders inside it are unfrozen too."""
+    mean, std = encoder.mean.flatten().tolist(), encoder.std.flatten().tolist()
+    module = deepcopy(encoder.module)
+    copied = Encoder(encoder.name, module, encoder.input_size, encoder.feature_shape, mean, std)
+    for path, inner in frozen_encoders(copied).items():
+        copied.set_submodule(path, unfreeze(inner))
+    return copied.requires_grad_()
 
 
 def hash_state(module: nn.Module) -> str:

@@ -1,6 +1,6 @@
-"""Fusion of a cell CNN with the features of any number of frozen encoders."""
+"""Fusion of a cell CNN with the features of any number of encoders."""
 
-# B batch, K classes, C channels, H W height width, D features
+# B batch, K classes, C channels, H W height width, D features, S side of an encoder's images
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ModelError
-from models.frozen import FrozenEncoder
+from models.frozen import Encoder, FrozenEncoder
 from models.wbc_cnn import WbcCnn
 
 Combine = Literal["sum", "concat", "gated"]
@@ -20,7 +20,7 @@ _SMALLEST_MAP: Final = 4
 
 
 class FusionModel(nn.Module):
-    """A `WbcCnn` whose logits are combined with a vote of each frozen encoder.
+    """A `WbcCnn` whose logits are combined with a vote of each encoder.
 
     Each encoder votes with K values: a feature map goes through a `LatentHead`, a vector of K
     features votes as it is (the source system's five Camelyon16 features), any other vector
@@ -29,8 +29,11 @@ class FusionModel(nn.Module):
     linear layer of all votes), and a linear layer gives the logits. Without encoders this is the
     base model: the CNN alone, no combination.
 
+    A frozen encoder is not run here: its stored features are given. One that is trained looks at
+    the images itself.
+
     Args:
-        encoders: Frozen encoders; may be empty. They are moved and saved with the model.
+        encoders: May be empty. They are moved and saved with the model.
         num_classes: K.
         combine: How votes are combined.
         cnn_channels: Of the `WbcCnn`.
@@ -43,7 +46,7 @@ class FusionModel(nn.Module):
 
     def __init__(
         self,
-        encoders: Sequence[FrozenEncoder] = (),
+        encoders: Sequence[Encoder] = (),
         num_classes: int = 5,
         combine: Combine = "sum",
         cnn_channels: int = 64,
@@ -70,14 +73,19 @@ class FusionModel(nn.Module):
 
         Args:
             images: Float (B, 3, 256, 256) in [0, 1].
-            features: Of each encoder by name, (B, *feature_shape), for the same cells.
+            features: Of each frozen encoder by name, (B, *feature_shape), for the same cells; of
+                any other the cells as it is to see them, float (B, 3, S, S) in [0, 1].
         """
         logits: Tensor = self.wbc_cnn(images)
         if self.combination is None:
             return logits
         votes = [logits]
         for name, head in self.vote_heads.items():
-            votes.append(head((features or {})[name].to(images.dtype)))
+            values = (features or {})[name]
+            encoder = self.encoders[name]
+            if not isinstance(encoder, FrozenEncoder):
+                values = encoder(values)
+            votes.append(head(values.to(images.dtype)))
         combined: Tensor = self.combination(self._join(votes))
         return combined
 
@@ -122,7 +130,7 @@ class LatentHead(nn.Module):
         return votes
 
 
-def _make_vote_head(encoder: FrozenEncoder, num_classes: int) -> nn.Module:
+def _make_vote_head(encoder: Encoder, num_classes: int) -> nn.Module:
     shape = encoder.feature_shape
     if len(shape) == 3:
         return LatentHead(shape, num_classes)

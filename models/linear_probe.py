@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.depths import pool_map
 from models.errors import ModelError
-from models.frozen import FrozenEncoder
+from models.frozen import Encoder
 
 LEAST_PROB: Final = 1e-12
 """Of a class, e.g. of one that training lacked."""
@@ -42,9 +42,7 @@ class LinearProbe(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(
-        self, encoders: Sequence[FrozenEncoder], num_classes: int, num_views: int = 1
-    ) -> None:
+    def __init__(self, encoders: Sequence[Encoder], num_classes: int, num_views: int = 1) -> None:
         super().__init__()
         names = [encoder.name for encoder in encoders]
         if not names or len(set(names)) < len(names):

@@ -14,7 +14,7 @@ from models.backbones import RANDOM, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
 from models.depths import Statistic, map_encoder, pool_encoder, pooled_encoder
 from models.errors import ModelError
-from models.frozen import FrozenEncoder
+from models.frozen import Encoder, FrozenEncoder, unfreeze
 from models.fusion import Combine, FusionModel
 from models.gray_cnn import GrayCnn
 from models.heads import Head, build_head
@@ -91,7 +91,7 @@ class CamelyonSpec:
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """A frozen encoder.
+    """An encoder.
 
     Attributes:
         kind: autoencoder: its encoder. latents: the same, its map pooled. camelyon: a tumor
@@ -101,6 +101,7 @@ class EncoderSpec:
         nodes: Layers of the backbone, for the last two; see `depths`.
         input_size: Side of the images in pixels, for the last two.
         statistics: Of each channel, where maps are pooled.
+        is_frozen: Or trained with the model that it is a part of.
     """
 
     kind: Literal["autoencoder", "latents", "camelyon", "map", "pooled"]
@@ -108,14 +109,19 @@ class EncoderSpec:
     nodes: Sequence[str] = ()
     input_size: int = 0
     statistics: Sequence[Statistic] = ("mean",)
+    is_frozen: bool = True
 
-    def build(self, weights: str = RANDOM) -> FrozenEncoder:
+    def build(self, weights: str = RANDOM) -> Encoder:
         """Return the encoder; `weights` are those of the backbone.
 
         Raises:
             ModelError: There is no such encoder.
             WeightsError: The weights are not to be had.
         """
+        encoder = self._build_frozen(weights)
+        return encoder if self.is_frozen else unfreeze(encoder)
+
+    def _build_frozen(self, weights: str) -> FrozenEncoder:
         if self.kind == "autoencoder":
             return Autoencoder().frozen_encoder()
         if self.kind == "latents":
@@ -133,7 +139,7 @@ class FusionSpec:
     """A `FusionModel`; without encoders the cell CNN alone.
 
     Attributes:
-        encoders: Frozen.
+        encoders: Whose votes are added.
         combine: How votes are combined.
         cnn_channels: Of the cell CNN.
         norm: What stands in its normalization layers and in those of the vote heads.
@@ -148,7 +154,7 @@ class FusionSpec:
         """Return the model with random encoders, into which a checkpoint is loaded."""
         return self.assemble([spec.build() for spec in self.encoders], num_classes)
 
-    def assemble(self, encoders: Sequence[FrozenEncoder], num_classes: int) -> FusionModel:
+    def assemble(self, encoders: Sequence[Encoder], num_classes: int) -> FusionModel:
         """Return the model with these encoders, which are those of the specs."""
         model = FusionModel(encoders, num_classes, self.combine, self.cnn_channels)
         replace_batch_norm(model.wbc_cnn, self.norm)
@@ -173,7 +179,7 @@ class ProbeSpec:
         """Return the probe with random encoders, into which a checkpoint is loaded."""
         return self.assemble([spec.build() for spec in self.encoders], num_classes)
 
-    def assemble(self, encoders: Sequence[FrozenEncoder], num_classes: int) -> LinearProbe:
+    def assemble(self, encoders: Sequence[Encoder], num_classes: int) -> LinearProbe:
         """Return the probe with these encoders, which are those of the specs."""
         return LinearProbe(encoders, num_classes, self.num_views)
 
@@ -211,9 +217,25 @@ def input_size_of(model: nn.Module) -> int | tuple[int, int]:
 
 
 def describe_model(spec: ModelSpec) -> dict[str, Any]:
-    """Return `spec` in plain types, for ``config.json``."""
+    """Return `spec` in plain types, for ``config.json``.
+
+    Of encoders only what differs from the default is named, so that runs from before there was a
+    choice can be resumed.
+    """
     kind = next(name for name, cls in _KINDS.items() if isinstance(spec, cls))
-    return {"kind": kind, **asdict(spec)}
+    content = {"kind": kind, **asdict(spec)}
+    if "encoders" in content:
+        content["encoders"] = [_describe_encoder(entry) for entry in content["encoders"]]
+    return content
+
+
+def _describe_encoder(entry: Mapping[str, Any]) -> dict[str, Any]:
+    choices = {"is_frozen": True, "statistics": ("mean",)}
+    return {
+        name: value
+        for name, value in entry.items()
+        if name not in choices or value != choices[name]
+    }
 
 
 def parse_model(content: Mapping[str, Any]) -> ModelSpec:

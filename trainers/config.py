@@ -38,7 +38,8 @@ class TrainerConfig:
     max_lr: float = 0.01
     """Peak of the OneCycle schedule, or the constant rate."""
     trunk_lr: float | None = None
-    """The same for the trunk of a `BackboneClassifier`; None: as the head."""
+    """The same for a `BackboneClassifier`'s trunk or a `FusionModel`'s encoders; None: as the
+    rest."""
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     """How the rate changes from step to step."""
     stages: tuple[Stage, ...] = ()

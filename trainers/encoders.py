@@ -1,4 +1,4 @@
-"""Frozen encoders taken from finished runs; a new kind of encoder is one more function here."""
+"""Encoders taken from finished runs; a new kind of encoder is one more function here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.autoencoder import Autoencoder
 from models.backbones import RANDOM, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
 from models.depths import Statistic, find_depths, pool_encoder, pooled_encoder
-from models.frozen import FrozenEncoder, hash_state
+from models.frozen import Encoder, FrozenEncoder, hash_state, unfreeze
 from models.registry import EncoderSpec
 from trainers.errors import RunError
 from trainers.restore import load_best
@@ -23,7 +23,7 @@ _STATISTICS: Final[tuple[Statistic, ...]] = ("mean", "max", "std")
 
 @dataclass(frozen=True)
 class TrainedEncoder:
-    """A frozen encoder and where it comes from.
+    """An encoder, frozen unless `unfreeze` was called, and where it comes from.
 
     Attributes:
         spec: What builds the encoder again.
@@ -34,13 +34,23 @@ class TrainedEncoder:
     """
 
     spec: EncoderSpec
-    encoder: FrozenEncoder
+    encoder: Encoder
     data: str
     is_synthetic: bool
     git_commit: str | None
 
+    def unfreeze(self) -> TrainedEncoder:
+        """Return a copy that goes on learning as a part of another model."""
+        if not isinstance(self.encoder, FrozenEncoder):
+            return self
+        spec = replace(self.spec, is_frozen=False)
+        return replace(self, spec=spec, encoder=unfreeze(self.encoder))
+
     def describe(self) -> dict[str, Any]:
-        """Return the entry of a run's config; without paths, so that folders may be moved."""
+        """Return the entry of a run's config; without paths, so that folders may be moved.
+
+        The hash is that of the weights with which the run begins.
+        """
         return {
             "sha256": hash_state(self.encoder),
             "data": self.data,

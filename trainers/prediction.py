@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from datasets.errors import UnreadableImageError
 from datasets.images import ImageSize, read_image, to_pixels
-from models.frozen import FrozenEncoder
+from models.frozen import Encoder, FrozenEncoder
 from models.fusion import FusionModel
 from models.linear_probe import LinearProbe
 from models.registry import input_size_of
@@ -63,10 +63,10 @@ class Predictions:
 class Predictor:
     """Applies a finished classifier to image files.
 
-    An image is decoded once and resized to each size that the model and its frozen encoders look
-    at. Features are rounded to half precision as a feature store rounds them, so the probabilities
-    are those of the run's ``predictions.csv``: equal to 1e-5 in 32 bit, and to 0.02 in bf16, where
-    the sums depend on the batch's size.
+    An image is decoded once and resized to each size that the model and its encoders look at.
+    Features of frozen ones are rounded to half precision as a feature store rounds them, so the
+    probabilities are those of the run's ``predictions.csv``: equal to 1e-5 in 32 bit, and to 0.02
+    in bf16, where the sums depend on the batch's size.
 
     Args:
         restored: The run's model.
@@ -83,7 +83,7 @@ class Predictor:
         self.model = restored.model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.classes = restored.classes
         self._encoders = (
-            {name: cast("FrozenEncoder", encoder) for name, encoder in self.model.encoders.items()}
+            {name: cast("Encoder", encoder) for name, encoder in self.model.encoders.items()}
             if isinstance(self.model, FusionModel | LinearProbe)
             else {}
         )
@@ -159,11 +159,17 @@ class Predictor:
         if not self._encoders:
             return cast("Tensor", self.model(own))
         features = {
-            # As stored features are read: in half precision.
-            name: encode_views(encoder, images[encoder.input_size], self._views).half()
+            name: self._look(encoder, images[encoder.input_size])
             for name, encoder in self._encoders.items()
         }
         return cast("Tensor", self.model(own, features))
+
+    def _look(self, encoder: Encoder, images: Tensor) -> Tensor:
+        """Return what the model is given of an encoder in the place of stored features."""
+        if not isinstance(encoder, FrozenEncoder):
+            return images
+        # As stored features are read: in half precision.
+        return encode_views(encoder, images, self._views).half()
 
     def _read_ahead(
         self, paths: Sequence[Path], num_ahead: int, num_workers: int

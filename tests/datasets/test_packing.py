@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from datasets import images as images_module
 from datasets import packing
 from datasets.errors import DatasetError
-from datasets.images import ImageDataset, read_sample, to_tensor
+from datasets.images import ImageDataset, ImagesAsFeatures, read_sample, to_tensor
 from datasets.packing import ImagePack, pack_path, write_pack
 from datasets.preparing import pack_images
 from datasets.samples import Sample, SampleSet, hash_file
@@ -53,6 +53,21 @@ def test_training_reads_the_pack_and_sees_the_same_pixels(cells, tmp_path, monke
     for index, expected in enumerate(decoded):
         assert torch.equal(dataset[index]["image"], expected)
     assert len(ImagePack(pack_path(tmp_path, SIZE), SIZE)) == 6, "each content once"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_images_in_the_place_of_features_have_their_own_size(cells, tmp_path, monkeypatch, packed):
+    decoded = {s.content_key: to_tensor(read_sample(s), SIZE) for s in cells.samples}
+    if packed:
+        pack_images(tmp_path, [cells], SIZE)
+        monkeypatch.setattr(images_module, "read_sample", refuse_to_decode)
+    lookup = ImagesAsFeatures(cells.samples, SIZE)
+    for key, expected in decoded.items():
+        assert torch.equal(lookup.read(key), expected.float() / 255)
+    monkeypatch.undo()
+    item = ImageDataset(cells.samples, ("a",), 8, {"toy": lookup})[5]
+    assert item["image"].shape == (3, 8, 8)
+    assert torch.equal(item["features"]["toy"] * 255, decoded[cells.samples[5].content_key].float())
 
 
 def test_pack_is_read_by_worker_processes_after_the_parent_read_it(cells, tmp_path):

@@ -7,17 +7,31 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
 
+from datasets.cells import open_cells
 from datasets.errors import DatasetError
 from experiments import ablations, cells_autoencoder, grid
 from experiments.grid import GridCell, find_draws, plan_grid
-from experiments.studies import BASE, EQUAL_CHANNELS, FUSED, STUDIES, ProbeVariant, Variant
+from experiments.studies import (
+    BASE,
+    EQUAL_CHANNELS,
+    FUSED,
+    LONG_BASE,
+    STUDIES,
+    ProbeVariant,
+    Variant,
+)
 from models.autoencoder import Autoencoder
 from models.backbones import build_backbone
 from models.camelyon_classifier import CamelyonClassifier
 from models.fusion import FusionModel, count_parameters
+from trainers.encoders import encoder_from_autoencoder_run, encoder_from_cam16_run
 from trainers.errors import RunError
+from trainers.prediction import Predictor, launch_prediction
+from trainers.restore import restore_classifier
 from trainers.run import read_finished, read_seen
 
 
@@ -110,6 +124,59 @@ def test_a_study_is_run_and_finished_runs_are_kept(options, capsys):
     assert [result.status for result in again] == ["earlier"] * 3
     assert (root / "base/split-100/draw-0/seed-0/summary.json").read_text() == before
     assert "0 runs left" in capsys.readouterr().out
+
+
+def test_the_study_unfreeze_varies_the_rate_of_the_encoders_alone(options):
+    frozen, *trained = STUDIES["unfreeze"]
+    assert frozen == FUSED
+    expected = replace(frozen.recipe.configure(options), trunk_lr=None)
+    assert frozen.recipe.configure(options) == expected
+    rates = {}
+    for variant in trained:
+        assert variant.encoders == frozen.encoders
+        config = variant.recipe.configure(replace(options, lr=0.002))
+        rates[variant.name] = config.trunk_lr
+        assert replace(config, trunk_lr=None, max_lr=options.lr) == expected
+    assert rates == {"fused-unfrozen": 0.002, "fused-unfrozen-slow": pytest.approx(0.00002)}
+
+
+def test_the_plan_knows_that_encoders_take_time_to_train():
+    base, fused, unfrozen = (
+        grid.estimate_seconds(GridCell(variant, 100, 0, None, 0), 800, 90, 200)
+        for variant in (LONG_BASE, FUSED, STUDIES["unfreeze"][1])
+    )
+    assert base < fused
+    assert unfrozen > 2 * fused
+
+
+def test_an_unfrozen_study_is_run_and_predicts_from_its_folder(
+    options, tiny_bundle, encoder_runs, capsys
+):
+    chosen = replace(options, variants=("fused-unfrozen",), study="unfreeze", max_train_images=5)
+    assert [result.status for result in ablations.main(chosen)] == ["finished"]
+    run_dir = options.runs_root / "ablations/fused-unfrozen/split-100/draw-0/seed-0"
+    config, summary = read_finished(run_dir)
+    frozen = [
+        encoder_from_autoencoder_run(encoder_runs[0], "prcc_autoencoder"),
+        encoder_from_cam16_run(encoder_runs[1]),
+    ]
+    assert config["encoders"] == {entry.encoder.name: entry.describe() for entry in frozen}
+    restored = restore_classifier(run_dir)
+    for entry in frozen:
+        trained = restored.model.encoders[entry.encoder.name].state_dict()
+        still = [k for k, v in entry.encoder.state_dict().items() if torch.equal(v, trained[k])]
+        assert {name.rpartition(".")[2] for name in still} <= {"mean", "std"}, entry.encoder.name
+    number = sum(parameter.numel() for parameter in restored.model.parameters())
+    assert summary["parameters"] == {"trained": number, "frozen": 0}
+    assert not (options.cache_root / "features").exists(), "there is nothing to store"
+
+    frame = pd.read_csv(run_dir / "predictions.csv").head(4)
+    paths = {sample.sample_id: sample.path for sample in open_cells(tiny_bundle, 100).samples}
+    predictor = Predictor(restored, launch_prediction(config, "cpu", "run"))
+    found = predictor.predict([paths[name] for name in frame["sample_id"]]).probs
+    expected = frame.filter(like="prob_").to_numpy()
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert expected.std(axis=0).max() > 1e-4, "constant: equality shows nothing"
 
 
 def test_a_failing_cell_does_not_stop_the_others(options, monkeypatch, capsys):

@@ -34,6 +34,7 @@ SPECS = [
     CamelyonSpec("squeezenet1_1"),
     FusionSpec(),
     FusionSpec((EncoderSpec("autoencoder"), EncoderSpec("camelyon", "squeezenet1_1")), "concat"),
+    FusionSpec((EncoderSpec("autoencoder", is_frozen=False),)),
 ]
 
 
@@ -49,6 +50,28 @@ def test_a_described_model_is_built_again_with_the_same_weights(spec):
         logits = first.eval()(images)
         assert logits.shape == (2, 5)
         assert torch.equal(again.eval()(images), logits)
+
+
+def test_a_model_with_frozen_encoders_is_described_as_by_earlier_versions():
+    spec = FusionSpec((EncoderSpec("autoencoder"), EncoderSpec("camelyon", "resnet18")))
+    assert json.loads(json.dumps(describe_model(spec))) == {
+        "kind": "fusion",
+        "encoders": [
+            {"kind": "autoencoder", "backbone": "", "nodes": [], "input_size": 0},
+            {"kind": "camelyon", "backbone": "resnet18", "nodes": [], "input_size": 0},
+        ],
+        "combine": "sum",
+        "cnn_channels": 64,
+        "norm": "batch",
+    }
+
+
+def test_encoders_of_a_described_model_are_frozen_or_trained_as_they_were():
+    encoders = (EncoderSpec("autoencoder", is_frozen=False), EncoderSpec("camelyon", "resnet10t"))
+    model = build_model(parse_model(describe_model(FusionSpec(encoders))), 5)
+    trained = {name: p.requires_grad for name, p in model.encoders.named_parameters()}
+    assert set(trained.values()) == {True, False}
+    assert all(is_trained == name.startswith("prcc.") for name, is_trained in trained.items())
 
 
 @pytest.mark.parametrize(

@@ -15,24 +15,26 @@ if TYPE_CHECKING:
 class FrozenGuardHook(Hook):
     """Hashes parameters and buffers of every frozen encoder before and after a fit.
 
-    The hashes are part of the checkpoint, so the promise holds over resumes too.
+    The hashes are part of the checkpoint, so the promise holds over resumes too. An encoder that
+    was trained before an interruption cannot be frozen after it, nor the other way round.
 
     Raises:
         RunError: At the end, or when a resumed run starts, if a hash differs.
     """
 
     def __init__(self) -> None:
-        self.hashes: dict[str, str] = {}
+        self.hashes: dict[str, str] | None = None
 
     def before_fit(self, trainer: Trainer) -> None:
         """Hash, or compare with what was hashed before the interruption."""
-        if self.hashes:
-            self._require_equal(trainer, "since the run was interrupted")
-        self.hashes = self._hash(trainer)
+        earlier, self.hashes = self.hashes, self._hash(trainer)
+        if earlier is not None:
+            self._require_equal(earlier, self.hashes, "since the run was interrupted")
 
     def after_fit(self, trainer: Trainer) -> None:
-        """Compare."""
-        self._require_equal(trainer, "during the fit")
+        """Compare, if the fit has begun."""
+        if self.hashes is not None:
+            self._require_equal(self.hashes, self._hash(trainer), "during the fit")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the hashes."""
@@ -46,9 +48,8 @@ class FrozenGuardHook(Hook):
         model = trainer.model.module
         return {path: hash_state(encoder) for path, encoder in frozen_encoders(model).items()}
 
-    def _require_equal(self, trainer: Trainer, when: str) -> None:
-        now = self._hash(trainer)
-        moved = [path for path, value in self.hashes.items() if now.get(path) != value]
+    def _require_equal(self, before: dict[str, str], now: dict[str, str], when: str) -> None:
+        moved = [path for path in {**before, **now} if before.get(path) != now.get(path)]
         if moved:
             raise RunError(
                 f"Frozen encoder(s) {', '.join(moved)} changed {when}. Their features are no "
