@@ -30,11 +30,11 @@ from trainers.device import launch_fabric
 from trainers.encoders import TrainedEncoder, library_encoder, untrained_encoder
 from trainers.feature_extraction import ensure_features
 from trainers.probe import pool_features
+from trainers.run import SUMMARY, VAL_PREDICTIONS
 
 _BACKBONE: Final = "squeezenet1_1"
 _NODES: Final = ("features.4.cat", "features.7.cat", "features.10.cat", "features.12.cat")
 _INPUT_SIZE: Final = 224
-_RUN_FILE: Final = "summary.json"
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def are_runs(sources: Sequence[Path]) -> bool:
     Raises:
         ValueError: Some are and some are not.
     """
-    found = [source.is_dir() and any(source.rglob(_RUN_FILE)) for source in sources]
+    found = [source.is_dir() and any(source.rglob(SUMMARY.name)) for source in sources]
     if any(found) and not all(found):
         raise ValueError(
             "--labels takes finished runs or sets of images, not both: "
@@ -130,7 +130,7 @@ def check_runs(sources: Sequence[Path]) -> LabelCheck:
     parts = [
         frame.assign(split=split, run=number)
         for number, run in enumerate(runs)
-        for split, frame in (("val", run.val_predictions()), ("test", run.predictions()))
+        for split, frame in _predictions_by_split(run)
     ]
     rows = pd.concat(parts)
     rows = rows[~rows["sample_id"].str.endswith("#masked")]
@@ -162,6 +162,12 @@ def check_runs(sources: Sequence[Path]) -> LabelCheck:
         open_picture,
         is_synthetic=any(run.is_synthetic for run in runs),
     )
+
+
+def _predictions_by_split(run: FinishedRun) -> list[tuple[str, pd.DataFrame]]:
+    """Return what the run wrote; older runs have no predictions of validation."""
+    has_val = (run.path / VAL_PREDICTIONS).is_file()
+    return [*([("val", run.val_predictions())] if has_val else []), ("test", run.predictions())]
 
 
 def _open_encoder(weights: str) -> TrainedEncoder:

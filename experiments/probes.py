@@ -51,7 +51,7 @@ def train_probe(
 
     Raises:
         DatasetError: The data cannot be used.
-        RunError: As `train_cells`.
+        RunError: As `train_cells`, or an encoder changed during the run.
     """
     fabric = launch_fabric(options.device, options.precision, options.seed)
     cells = read_cells(options, split, masks=False)
@@ -95,6 +95,8 @@ def train_probe(
             }
             if fabric.is_global_zero:
                 _write_outputs(run, outputs, parts, cells)
+            for trained in encoders:
+                trained.require_still(known["encoders"][trained.encoder.name]["sha256"])
             test = test_metrics(outputs["test"].values, outputs["test"].labels, cells.classes)
             run.finish({**summary, "test": test})
         return show_classifier_result(run)
