@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from datasets.errors import DatasetError
 from datasets.manifest import write_manifest
 from datasets.samples import Sample, hash_file
 from experiments import base_wbc
+from trainers.checkpoint import read_checkpoint
 
 CLASSES = ("basophil", "eosinophil", "lymphocyte")
 
@@ -71,3 +73,22 @@ def test_a_class_that_a_published_test_lacks_is_scored_by_the_others_too(tmp_pat
     assert test["restricted"]["classes"] == ["basophil", "lymphocyte"]
     assert test["per_class"]["eosinophil"]["support"] == 0
     assert all(math.isfinite(test["restricted"][n]) for n in ("accuracy", "macro_f1"))
+
+
+def test_another_process_with_workers_writes_the_same_bits(tmp_path: Path, python):
+    root = write_set(tmp_path / "set", dict.fromkeys(CLASSES, (2, 1, 1)), published=False)
+    train(root, tmp_path)
+    python(
+        "experiments/base_wbc.py", "--data-root", root, "--runs-root", tmp_path / "other",
+        "--device", "cpu", "--epochs", 1, "--precision", "32-true", "--batch-size", 2,
+        "--num-workers", 2,
+    )  # fmt: skip
+    run = Path("base_wbc", "split-100", "seed-0")
+    for name in ("predictions.csv", "val_predictions.csv", "metrics.csv"):
+        ours, theirs = (tmp_path / folder / run / name for folder in ("runs", "other"))
+        assert ours.read_bytes() == theirs.read_bytes(), name
+    states = [
+        read_checkpoint(tmp_path / folder / run / "checkpoints/last.ckpt")["model"]
+        for folder in ("runs", "other")
+    ]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
