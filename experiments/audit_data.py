@@ -74,6 +74,8 @@ class Options:
         """
         if not self.sources:
             raise ValueError("Nothing to audit. Give at least one manifest or folder of images.")
+        if self.backbone_weights != RANDOM and not self.labels:
+            raise ValueError("--backbone-weights is for --labels, which is not passed.")
         if self.workers < 1:
             raise ValueError(f"--workers must be at least 1, not {self.workers}.")
 
@@ -104,6 +106,7 @@ def check_labels(options: Options) -> LabelCheck:
             options.sources,
             options.backbone_weights,
             options.cache_root,
+            level=options.level,
             exact=options.exact,
             skip_unreadable=options.skip_unreadable,
             workers=options.workers,

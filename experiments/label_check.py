@@ -16,7 +16,7 @@ from PIL import Image
 from datasets.errors import DatasetError
 from datasets.images import split_readable
 from datasets.label_noise import find_suspects, predict_out_of_fold
-from datasets.leakage import find_clusters
+from datasets.leakage import Level, find_clusters
 from datasets.leakage.audit import AuditedImage
 from datasets.leakage.reading import read_pixels
 from datasets.leakage.sources import read_sources
@@ -59,6 +59,7 @@ def check_images(
     weights: str,
     cache_root: Path,
     *,
+    level: Level,
     exact: bool,
     skip_unreadable: bool,
     workers: int,
@@ -69,6 +70,7 @@ def check_images(
         sources: Manifests or folders of images.
         weights: Of the network, as `build_backbone` takes them.
         cache_root: Where the features are kept.
+        level: What a group is in bare folders, which declare none.
         exact: Search bare folders for the very same pixels only; see `find_clusters`.
         skip_unreadable: Leave out images that do not decode.
         workers: Threads of that search.
@@ -84,8 +86,9 @@ def check_images(
             "overviews/ beside tiles.csv instead."
         )
     readable, skipped = split_readable([i.path for i in images]) if skip_unreadable else ([], [])
-    images = [image for image in images if not skip_unreadable or image.path in set(readable)]
-    groups = _find_groups(images, exact=exact, workers=workers)
+    kept = set(readable)
+    images = [image for image in images if not skip_unreadable or image.path in kept]
+    groups = _find_groups(images, level, exact=exact, workers=workers)
     classes = sorted({image.label for image in images})
     labels = [classes.index(image.label) for image in images]
     trained = _open_encoder(weights)
@@ -175,10 +178,12 @@ def _open_encoder(weights: str) -> TrainedEncoder:
     return untrained_encoder(spec, seed=0) if weights == RANDOM else library_encoder(spec, weights)
 
 
-def _find_groups(images: Sequence[AuditedImage], *, exact: bool, workers: int) -> list[str]:
+def _find_groups(
+    images: Sequence[AuditedImage], level: Level, *, exact: bool, workers: int
+) -> list[str]:
     """Return the groups that the sources declare, or those found by pixels."""
     if all(image.declared_group for image in images):
         return [image.declared_group for image in images]
     clusters = find_clusters([i.path for i in images], num_workers=workers, exact=exact)
-    group_of = clusters.group_of("photograph")
+    group_of = clusters.group_of(level)
     return [group_of[image.path] for image in images]
