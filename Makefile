@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test lint format results clean
+.PHONY: help run test lint format results doctor audit-deps lock clean
 
 help:            ## Say what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 run: $(VENV)/run.stamp   ## The main job on synthetic data
 	$(BIN)/python experiments/fused_wbc.py --split 50 --resume
@@ -26,6 +26,18 @@ format: $(VENV)/dev.stamp  ## Format the code
 results: $(VENV)/run.stamp ## Tables in results/ and README.md from finished runs
 	$(BIN)/python experiments/readme_tables.py
 
+doctor: $(VENV)/run.stamp  ## What this machine lacks, and what to do
+	$(BIN)/python experiments/doctor.py
+
+# Strict: a package that the service does not know of is no clean one.
+audit-deps: $(VENV)/run.stamp $(VENV)/tools.stamp  ## Known holes in the installed packages (pip-audit)
+	$(VENV)/tools/bin/pip-audit --strict --progress-spinner off \
+	  --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
+lock: $(VENV)/tools.stamp  ## requirements.lock: exact versions and hashes, for pip --require-hashes
+	$(VENV)/tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --custom-compile-command "make lock" requirements.txt --output-file requirements.lock
+
 clean:           ## Delete environment, caches and synthetic runs
 	rm -rf $(VENV) cache runs/synthetic .pytest_cache .mypy_cache .ruff_cache
 
@@ -36,6 +48,13 @@ $(BIN)/python:
 
 $(VENV)/run.stamp: requirements.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+# Apart, so that what they need does not meet what we need.
+$(VENV)/tools.stamp: | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/tools
+	$(VENV)/tools/bin/python -m pip install --quiet --disable-pip-version-check \
+	  "pip-audit>=2.9,<3" "uv>=0.8,<1"
 	@touch $@
 
 $(VENV)/dev.stamp: requirements.txt requirements-dev.txt | $(BIN)/python

@@ -96,7 +96,8 @@ class FeatureStore:
         """Return the features of the sample with this content key, in the stored dtype.
 
         Raises:
-            DatasetError: The sample is not in the store, or its chunk fails the checksum.
+            DatasetError: The sample is not in the store, its chunk fails the checksum, or holds
+                values that are not finite.
         """
         if content_key not in self._row:
             raise DatasetError(f"{self.path} holds no features of the image {content_key[:12]}.")
@@ -109,7 +110,14 @@ class FeatureStore:
             raise DatasetError(
                 f"{self.path} is damaged ({error}). Delete it; it will be made again."
             ) from error
-        return torch.from_numpy(values)
+        features = torch.from_numpy(values)
+        # A sum is finite only if all of its terms are, and is quicker than asking each.
+        if not torch.isfinite(features.sum(dtype=torch.float64)):
+            raise DatasetError(
+                f"{self.path} holds features of the image {content_key[:12]} (SHA-256) that are "
+                "not finite. Delete it; it will be made again."
+            )
+        return features
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_file": None}
@@ -120,6 +128,7 @@ def write_store(
     spec: FeatureSpec,
     content_keys: Sequence[str],
     batches: Iterable[NDArray[np.floating]],
+    names: Sequence[str] = (),
 ) -> None:
     """Write a store whole or not at all.
 
@@ -128,6 +137,7 @@ def write_store(
         spec: What the features depend on.
         content_keys: One a row, in the order of the batches.
         batches: Arrays (B, *spec.shape).
+        names: What messages call the rows, e.g. sample ids; by default their content keys.
 
     Raises:
         DatasetError: The disk has no room, or a batch has non-finite features.
@@ -148,10 +158,13 @@ def write_store(
         for batch in batches:
             with np.errstate(over="ignore"):  # What overflows is refused in the next line.
                 values = batch.astype(spec.dtype)
-            if not np.isfinite(values).all():
+            wrong = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            if wrong.any():
+                rows = [row + int(place) for place in np.flatnonzero(wrong)]
                 raise DatasetError(
-                    f"Encoder {spec.encoder} gives non-finite features for images in rows {row} to "
-                    f"{row + len(batch) - 1}."
+                    f"Encoder {spec.encoder} gives non-finite features in {spec.dtype} for "
+                    f"{', '.join((names or content_keys)[r] for r in rows)}. Look at these images; "
+                    "if it is all of them, the encoder's run went wrong: train it again."
                 )
             features[row : row + len(batch)] = values
             row += len(batch)

@@ -68,7 +68,7 @@ def train_probe(
 
     Raises:
         DatasetError: The data cannot be used.
-        RunError: As `train_cells`.
+        RunError: As `train_cells`, or an encoder changed during the run.
     """
 
     def fit(
@@ -175,6 +175,8 @@ def _run(
             )
             if fabric.is_global_zero:
                 _write_outputs(run, outputs, parts, cells)
+            for trained in encoders:
+                trained.require_still(known["encoders"][trained.encoder.name]["sha256"])
             trained_count, frozen_count = count_parameters(probe)
             run.finish(
                 {

@@ -147,6 +147,15 @@ def load_weights(trunk: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     target.load_state_dict({name: state[name] for name in own if name in state}, strict=False)
 
 
+def find_cached_weights(name: str) -> Path:
+    """Return where the pretrained weights of a torchvision backbone lie once they are downloaded.
+
+    That is in ``TORCH_HOME``.
+    """
+    url: str = torchvision.models.get_model_weights(name).DEFAULT.url
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+
+
 def _remove_head(model: nn.Module) -> None:
     """Replace the classification layer, so that the model's own forward ends with features."""
     name = next(name for name in _HEAD_NAMES if hasattr(model, name))
@@ -177,9 +186,8 @@ def _timm_input(trunk: nn.Module) -> _Input:
 def _torchvision_state(name: str) -> Mapping[str, Tensor]:
     weights = torchvision.models.get_model_weights(name)
     default = weights.DEFAULT
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / default.url.rsplit("/", 1)[-1]
     try:
-        if not cached.is_file():
+        if not find_cached_weights(name).is_file():
             # The download itself has no time limit, and a firewall may swallow packets.
             urllib.request.urlopen(
                 urllib.request.Request(default.url, method="HEAD"), timeout=_CONNECT_SECONDS

@@ -57,6 +57,18 @@ class TrainedEncoder:
             "git_commit": self.git_commit,
         }
 
+    def require_still(self, sha256: str) -> None:
+        """Raise if the encoder is no longer the one that a run began with.
+
+        Raises:
+            RunError: Its hash is not `sha256`.
+        """
+        if hash_state(self.encoder) != sha256:
+            raise RunError(
+                f"The frozen encoder {self.encoder.name} changed during the run. Its features are "
+                "no longer those that were stored; this run must not be reported."
+            )
+
 
 def encoder_from_autoencoder_run(run_dir: Path, experiment: str) -> TrainedEncoder:
     """Return the encoder of a finished autoencoder run: latents (128, 64, 64) of 512 px images.

@@ -21,6 +21,7 @@ from datasets.samples import Sample
 from datasets.views import NUM_VIEWS, take_view
 from models.frozen import FrozenEncoder, hash_state
 from trainers.device import hide_bars, precision_of
+from trainers.errors import RunError
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ def ensure_features(
     `datasets.views`, (8, *feature_shape) a sample.
 
     Raises:
-        DatasetError: An image does not decode, or the disk has no room.
+        DatasetError: An image does not decode, its features are not finite, or the disk has no
+            room.
+        RunError: The encoder changed meanwhile; nothing was stored.
     """
     spec = FeatureSpec(
         encoder=encoder.name,
@@ -63,9 +66,23 @@ def ensure_features(
                 "Extracting %s features of %d images: %.1f MB.", spec.encoder, len(unique), size
             )
             views = range(NUM_VIEWS) if all_views else None
-            batches = _encode(fabric, encoder, unique, views, batch_size, num_workers)
-            write_store(path, spec, [sample.content_key for sample in unique], batches)
+            encoded = _encode(fabric, encoder, unique, views, batch_size, num_workers)
+            batches = _require_still(encoded, encoder, spec.encoder_sha256)
+            keys = [sample.content_key for sample in unique]
+            write_store(path, spec, keys, batches, [sample.sample_id for sample in unique])
     return FeatureStore(path, key)
+
+
+def _require_still(
+    batches: Iterator[NDArray[np.floating]], encoder: FrozenEncoder, sha256: str
+) -> Iterator[NDArray[np.floating]]:
+    """Yield `batches`; at their end, before the store gets its name, compare the encoder's hash."""
+    yield from batches
+    if hash_state(encoder) != sha256:
+        raise RunError(
+            f"The frozen encoder {encoder.name} changed while its features were extracted. They "
+            "were not stored."
+        )
 
 
 @torch.no_grad()

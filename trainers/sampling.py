@@ -17,7 +17,9 @@ class EpochBatches(Sampler[list[int]]):
 
     Args:
         num_samples: Of the data set.
-        batch_size: A step and process; the last batch may be smaller.
+        batch_size: A step and process. The last batch may be smaller; a single image that would be
+            left over in training joins the batch before it, since batch normalization learns
+            statistics of a batch, and of one image there are none where a map is 1x1.
         shuffle: Draw a new order each epoch; otherwise the samples' own.
         seed: Of the order.
         labels: Of the samples; for the two ways to meet class imbalance.
@@ -64,14 +66,18 @@ class EpochBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch."""
         per_process = -(-self.num_drawn // self.world_size)
-        return -(-per_process // self.batch_size)
+        number = -(-per_process // self.batch_size)
+        is_lone = self.shuffle and self.batch_size > 1 and per_process % self.batch_size == 1
+        return max(1, number - 1) if is_lone else number
 
     def __iter__(self) -> Iterator[list[int]]:
         order = self._draw_order()
         padding = -len(order) % self.world_size
         own = (order + order[:padding])[self.rank :: self.world_size]
-        for step in range(self.first_step, len(self)):
-            yield own[step * self.batch_size : (step + 1) * self.batch_size]
+        number = len(self)
+        for step in range(self.first_step, number):
+            end = (step + 1) * self.batch_size if step < number - 1 else len(own)
+            yield own[step * self.batch_size : end]
 
     def _draw_order(self) -> list[int]:
         if not self.shuffle:

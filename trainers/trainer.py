@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,7 +19,8 @@ from models.backbone_classifier import split_parameters
 from trainers.checkpoint import load_model_state, load_rng_state, rng_state, save_checkpoint
 from trainers.config import TrainerConfig
 from trainers.data import TrainingData, make_loader
-from trainers.errors import CheckpointError, InterruptedRunError, NonFiniteError
+from trainers.errors import CheckpointError, InterruptedRunError, RunError
+from trainers.finite import require_finite, require_finite_outputs
 from trainers.hooks.base import Hook
 from trainers.optim import build_optimizer, build_schedule
 from trainers.outputs import BatchOutputs, Outputs, gather_outputs
@@ -116,7 +116,9 @@ class Trainer(ABC):
         """Train to the last epoch, from wherever `load_state_dict` has put the trainer.
 
         Raises:
-            NonFiniteError: Before the update, if the loss or a gradient is not finite.
+            NonFiniteError: Before the update, if the loss or a gradient is not finite; before the
+                checkpoint, if values of validation images are not.
+            RunError: Batch normalization cannot learn from a batch of one image.
             InterruptedRunError: After a checkpoint, if the user stopped the run.
         """
         with self.stop:
@@ -142,7 +144,10 @@ class Trainer(ABC):
 
     def train_step(self, batch: dict[str, Any]) -> None:
         """Update the model once; the order of these lines is the algorithm."""
-        loss, values = self.compute_loss(batch)
+        try:
+            loss, values = self.compute_loss(batch)
+        except ValueError as error:
+            raise _explain_batch_of_one(error, batch) from error
         self._require_finite("loss", loss, batch)
         self.fabric.backward(loss)
         trained = [p for p in self.model.parameters() if p.grad is not None]
@@ -163,7 +168,11 @@ class Trainer(ABC):
 
     @torch.no_grad()
     def evaluate(self, data: TrainingData) -> Outputs:
-        """Return the model's values for every sample of `data`, each once, in evaluation mode."""
+        """Return the model's values for every sample of `data`, each once, in evaluation mode.
+
+        Raises:
+            NonFiniteError: Values are not finite.
+        """
         model = self.model.module
         training = model.training
         model.eval()
@@ -181,7 +190,9 @@ class Trainer(ABC):
             _, values = self.compute_loss(batch)
             seen.append((batch["index"], values.float(), batch["label"]))
         model.train(training)
-        return gather_outputs(self.fabric, seen)
+        outputs = gather_outputs(self.fabric, seen)
+        require_finite_outputs(outputs, data.samples, self.last_checkpoint)
+        return outputs
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that an exact resume needs, in plain types and tensors."""
@@ -251,11 +262,6 @@ class Trainer(ABC):
         train = self.metrics_of(gather_outputs(self.fabric, self._seen))
         self.val_outputs = self.evaluate(self.val_data)
         val = self.metrics_of(self.val_outputs)
-        if not math.isfinite(val["loss"]):
-            raise NonFiniteError(
-                f"The validation loss of epoch {self.epoch + 1} is not finite. The run keeps its "
-                "earlier checkpoints; lower --lr and pass --overwrite."
-            )
         self.metrics = {f"train/{name}": value for name, value in train.items()}
         self.metrics |= {f"val/{name}": value for name, value in val.items()}
 
@@ -271,17 +277,9 @@ class Trainer(ABC):
         return augment(images, self.config.augment, generator)
 
     def _require_finite(self, what: str, value: Tensor, batch: dict[str, Any]) -> None:
-        if torch.isfinite(value).all():
-            return
-        ids = [self.train_data.samples[index].sample_id for index in batch["index"].tolist()]
-        kept = (
-            f" The last good checkpoint is {self.last_checkpoint}." if self.last_checkpoint else ""
-        )
-        raise NonFiniteError(
-            f"The {what} of step {self.global_step + 1} (epoch {self.epoch + 1}) is not finite; "
-            f"the model was not updated with it. Images of the batch: {', '.join(ids)}.{kept} Look "
-            "at these images, or lower --lr."
-        )
+        samples = [self.train_data.samples[index] for index in batch["index"].tolist()]
+        step = f"{what} of step {self.global_step + 1} (epoch {self.epoch + 1})"
+        require_finite(step, value, samples, self.last_checkpoint)
 
     def _share_buffers(self, model: nn.Module) -> None:
         """Give all processes the running statistics of process 0, which differ by its samples."""
@@ -292,3 +290,14 @@ class Trainer(ABC):
     def _call(self, event: str) -> None:
         for hook in self.hooks:
             getattr(hook, event)(self)
+
+
+def _explain_batch_of_one(error: ValueError, batch: dict[str, Any]) -> Exception:
+    """Return what to do where PyTorch refuses to normalise one value by itself."""
+    if len(batch["index"]) > 1 or "more than 1 value per channel" not in str(error):
+        return error
+    return RunError(
+        "Batch normalization cannot learn from a batch of one image where the map is 1x1 "
+        f"({error}). Pass --batch-size 2 or more, larger images (--input-size), or --norm group "
+        "where the script has these flags; a training set of one image cannot be learnt from."
+    )

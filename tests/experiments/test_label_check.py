@@ -1,0 +1,123 @@
+"""audit_data.py --labels, on synthetic cells with exchanged labels and on finished runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.errors import DatasetError
+from datasets.synthetic.cells import draw_cell
+from experiments import audit_data
+
+CLASSES = ("eosinophil", "lymphocyte", "neutrophil")
+PER_CLASS = 20
+EXCHANGED = 2
+
+
+@pytest.fixture(scope="module")
+def mislabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cells in class folders; the last two of each class lie in the next one's folder."""
+    root = tmp_path_factory.mktemp("mislabelled")
+    for number, name in enumerate(CLASSES):
+        for index in range(PER_CLASS):
+            is_wrong = index >= PER_CLASS - EXCHANGED
+            folder = root / CLASSES[(number + is_wrong) % len(CLASSES)]
+            folder.mkdir(exist_ok=True)
+            pixels, _ = draw_cell(name, 64, np.random.default_rng(100 * number + index))
+            mark = "wrong" if is_wrong else "right"
+            Image.fromarray(pixels).save(folder / f"{mark}_{name}_{index}.png")
+    return root
+
+
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "labels.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_exchanged_labels_of_a_folder_are_listed_and_shown(
+    mislabelled: Path, tmp_path: Path, capsys
+):
+    options = audit_data.Options(
+        (mislabelled,), out=tmp_path / "out", labels=True, cache_root=tmp_path, exact=True
+    )
+    check = audit_data.check_labels(options)
+    rows = read_rows(tmp_path / "out")
+    wrong = [row for row in rows if "wrong_" in row["image"]]
+    assert len(wrong) >= 5, "of 6 exchanged labels"
+    assert len(wrong) >= 0.5 * len(rows)
+    assert rows[:4] == wrong[:4], "the strongest contradictions are those that were made"
+    for row in wrong:
+        assert f"wrong_{row['looks_like']}" in row["image"]
+        assert Path(row["image"]).parent.name == row["label"]
+    assert len(check.suspects) == len(rows)
+    with Image.open(tmp_path / "out" / "labels.png") as sheet:
+        assert sheet.width > 500
+    printed = capsys.readouterr().out
+    assert "60 of 60 labels checked" in printed
+    assert f"{len(rows)} LABELS TO LOOK AT" in printed
+
+
+def write_run(folder: Path, data_root: Path, name: str = "cells") -> Path:
+    """Write a finished run whose predictions contradict one label of its test."""
+    files = sorted((data_root / "eosinophil").glob("right*")) + sorted(
+        (data_root / "lymphocyte").glob("right*")
+    )
+    ids = [path.relative_to(data_root).as_posix() for path in files]
+    truth = [Path(name).parent.name for name in ids]
+    rows = [
+        [ids[i], ids[i], truth[i], *((0.97, 0.03) if truth[i] == "eosinophil" else (0.03, 0.97))]
+        for i in range(len(ids))
+    ]
+    rows[5][2] = "lymphocyte"
+    folder.mkdir(parents=True)
+    header = ["sample_id", "group", "label", "prob_eosinophil", "prob_lymphocyte"]
+    for file, chosen in (("predictions.csv", rows[1::2]), ("val_predictions.csv", rows[::2])):
+        with (folder / file).open("w", newline="") as opened:
+            csv.writer(opened).writerows([header, *chosen])
+    summary = {
+        "experiment": "base_wbc", "seed": 0, "splits": {}, "epochs": 1, "seconds": 1,
+        "data": {"name": name, "synthetic": False},
+        "test": {"per_class": {"eosinophil": {}, "lymphocyte": {}}},
+    }  # fmt: skip
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "config.json").write_text(json.dumps({"options": {"data_root": str(data_root)}}))
+    return folder
+
+
+def test_runs_are_judged_by_their_validation_and_test_predictions(
+    mislabelled: Path, tmp_path: Path
+):
+    run = write_run(tmp_path / "runs" / "seed-0", mislabelled)
+    options = audit_data.Options((run,), out=tmp_path / "out", labels=True)
+    check = audit_data.check_labels(options)
+    assert len(check.images) == 2 * (PER_CLASS - EXCHANGED)
+    (row,) = read_rows(tmp_path / "out")
+    assert (row["label"], row["looks_like"], row["split"]) == ("lymphocyte", "eosinophil", "test")
+    assert float(row["looks_like_prob"]) == pytest.approx(0.97)
+    assert check.open_picture(check.suspects[0].index) is not None
+
+
+def test_runs_of_two_data_sets_and_runs_beside_images_are_refused(
+    mislabelled: Path, tmp_path: Path
+):
+    first = write_run(tmp_path / "a", mislabelled)
+    other = write_run(tmp_path / "b", mislabelled, name="other cells")
+    with pytest.raises(ValueError, match=r"one data set.*other cells \(2 classes\)"):
+        audit_data.check_labels(audit_data.Options((first, other), labels=True))
+    with pytest.raises(ValueError, match="finished runs or sets of images, not both"):
+        audit_data.check_labels(audit_data.Options((first, mislabelled), labels=True))
+
+
+def test_a_set_of_one_class_is_refused(mislabelled: Path, tmp_path: Path):
+    shutil.copytree(mislabelled / "eosinophil", tmp_path / "set" / "eosinophil")
+    options = audit_data.Options(
+        (tmp_path / "set",), labels=True, cache_root=tmp_path / "cache", exact=True
+    )
+    with pytest.raises(DatasetError, match="two classes and two groups are needed"):
+        audit_data.check_labels(options)

@@ -1,0 +1,182 @@
+"""Values that are not finite are named and stopped before they do damage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from datasets.errors import DatasetError, UnreadableImageError
+from datasets.features import FeatureSpec, FeatureStore, write_store
+from datasets.images import read_image
+from datasets.samples import Sample
+from models.frozen import FrozenEncoder, hash_state
+from models.registry import EncoderSpec
+from trainers.checkpoint import read_checkpoint
+from trainers.classifier import ClassifierTrainer
+from trainers.encoders import untrained_encoder
+from trainers.errors import NonFiniteError, RunError
+from trainers.feature_extraction import ensure_features
+from trainers.hooks import Hook, default_hooks
+from trainers.probe import pool_features
+
+
+class PoisonGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values):
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * float("nan")
+
+
+class Poisoned(nn.Module):
+    """The toy model; from the forward pass `start` on it has what `kind` says."""
+
+    def __init__(self, toy_model: nn.Module, kind: str, start: int) -> None:
+        super().__init__()
+        self.toy = toy_model
+        self.kind = kind
+        self.start = start
+        self.num_calls = 0
+
+    def forward(self, images):
+        logits = self.toy(images)
+        if self.training:
+            self.num_calls += 1
+            if self.num_calls >= self.start and self.kind == "loss":
+                return logits * float("inf")
+            if self.num_calls >= self.start and self.kind == "gradient":
+                return PoisonGradient.apply(logits)
+        elif self.num_calls >= self.start and self.kind == "validation":
+            return torch.where(images.mean((1, 2, 3))[:, None] > 0.3, float("nan"), logits)
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "message"),
+    [
+        ("loss", 6, r"loss of step 6 \(epoch 2\) is not finite.*toy/\d+, toy/\d+.*last\.ckpt"),
+        ("gradient", 6, r"gradient of step 6 \(epoch 2\) is not finite.*toy/\d+.*last\.ckpt"),
+        (
+            "validation",
+            8,
+            r"values of 8 of 16 train images.*finite: toy/1, toy/3.*last\.ckpt",
+        ),
+    ],
+)
+def test_trouble_in_the_second_epoch_keeps_the_checkpoints_of_the_first(
+    fabric, toy_model, toy_data, toy_config, tmp_path: Path, kind: str, start: int, message: str
+):
+    (tmp_path / "checkpoints").mkdir()
+
+    class Keeps(Hook):
+        def after_epoch(self, trainer):
+            self.files = {p.name: p.read_bytes() for p in (tmp_path / "checkpoints").iterdir()}
+
+        def after_backward(self, trainer):
+            self.weights = trainer.model.module.toy.layers[0].weight.clone()
+
+        def after_step(self, trainer):
+            self.weights = trainer.model.module.toy.layers[0].weight.clone()
+
+    keeps = Keeps()
+    config = replace(toy_config, batch_size=4)
+    trainer = ClassifierTrainer(
+        fabric, Poisoned(toy_model, kind, start), toy_data, toy_data, config,
+        [*default_hooks(tmp_path, "toy"), keeps],
+    )  # fmt: skip
+    with pytest.raises(NonFiniteError, match=message):
+        trainer.fit()
+    assert torch.equal(trainer.model.module.toy.layers[0].weight, keeps.weights)
+    after = {path.name: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
+    assert after == keeps.files
+    assert set(after) == {"best.ckpt", "last.ckpt"}
+    state = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    assert state["epoch"] == 1
+    assert all(torch.isfinite(v).all() for v in state["model"].values() if v.is_floating_point())
+
+
+SPEC = FeatureSpec("toy", "0" * 64, "none", "32-true", (2, 3, 3))
+
+
+def make_store(path: Path, number: int = 3) -> FeatureStore:
+    keys = [f"{index:064d}" for index in range(number)]
+    write_store(path, SPEC, keys, [np.ones((number, 2, 3, 3), dtype=np.float32)])
+    return FeatureStore(path, SPEC.key(keys))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_store_with_a_value_that_is_not_finite_is_not_served(tmp_path: Path, value: float):
+    store = make_store(tmp_path / "store.h5")
+    with h5py.File(store.path, "r+") as file:
+        file["features"][1, 0, 2, 1] = value
+    samples = [
+        Sample(f"cell {i}", Path(f"{i}.png"), "a", "train", str(i), f"{i:064d}") for i in range(3)
+    ]
+    assert torch.isfinite(store.read(samples[0].content_key)).all()
+    with pytest.raises(DatasetError, match=r"store\.h5 holds features.*not finite. Delete it"):
+        pool_features(samples, [store])
+
+
+def test_large_but_finite_features_are_served(tmp_path: Path):
+    store = make_store(tmp_path / "store.h5")
+    with h5py.File(store.path, "r+") as file:
+        file["features"][...] = np.finfo(np.float16).max
+    assert store.read(f"{0:064d}").max() == np.finfo(np.float16).max
+
+
+def test_features_that_are_not_finite_are_not_stored_and_their_images_named(tmp_path: Path):
+    batch = np.ones((3, 2, 3, 3), dtype=np.float32)
+    batch[2, 0, 0, 0] = 1e6  # More than half precision holds.
+    keys = [f"{index:064d}" for index in range(3)]
+    with pytest.raises(DatasetError, match=r"in float16 for cell c\. Look at"):
+        write_store(tmp_path / "s.h5", SPEC, keys, [batch], ["cell a", "cell b", "cell c"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_float_image_with_values_that_are_not_finite_is_refused(tmp_path: Path, value: float):
+    pixels = np.full((4, 5), 7, dtype=np.float32)
+    pixels[1, 2] = value
+    Image.fromarray(pixels).save(tmp_path / "x.tif")
+    with pytest.raises(UnreadableImageError, match=r"x\.tif.*values that are not finite"):
+        read_image(tmp_path / "x.tif")
+
+
+class Moving(nn.Module):
+    """Gives the mean of each channel, and changes with every batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(1))
+
+    def forward(self, images):
+        self.count += 1
+        return images.mean((2, 3))
+
+
+def test_an_encoder_that_moves_while_it_encodes_stores_nothing(fabric, tmp_path: Path):
+    Image.new("RGB", (8, 8), (200, 10, 90)).save(tmp_path / "a.png")
+    samples = [Sample("a", tmp_path / "a.png", "x", "train", "a", "1" * 64)]
+    encoder = FrozenEncoder("moving", Moving(), 8, (3,))
+    with pytest.raises(RunError, match="encoder moving changed while its features were extracted"):
+        ensure_features(fabric, encoder, samples, tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*.h5"))
+
+
+def test_a_changed_encoder_fails_the_run_of_a_probe():
+    trained = untrained_encoder(EncoderSpec("autoencoder"), seed=0)
+    before = hash_state(trained.encoder)
+    trained.require_still(before)
+    with torch.no_grad():
+        next(trained.encoder.parameters()).add_(1e-6)
+    with pytest.raises(RunError, match="changed during the run"):
+        trained.require_still(before)
