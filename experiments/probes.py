@@ -21,6 +21,7 @@ from trainers.config import TrainerConfig
 from trainers.device import launch_fabric
 from trainers.encoders import TrainedEncoder
 from trainers.finish import describe_data, describe_splits, write_predictions
+from trainers.hparams import write_hparams
 from trainers.metrics import epoch_metrics, test_metrics
 from trainers.outputs import Outputs
 from trainers.probe import Probe, fit_probe, pool_features
@@ -97,6 +98,8 @@ def train_probe(
                 _write_outputs(run, outputs, parts, cells)
             test = test_metrics(outputs["test"].values, outputs["test"].labels, cells.classes)
             run.finish({**summary, "test": test})
+            if fabric.is_global_zero:
+                write_hparams(run.run_dir)
         return show_classifier_result(run)
 
 
