@@ -3,10 +3,10 @@
     python experiments/embed.py RUN... [--split test] [--out DIR] [--no-images]
 
 Takes what a finished run's network sees of each image just before its linear layers (of a fused
-one the cell CNN's last map and what each encoder's vote is read from, joined with equal weight),
-and lays it out by PCA and by t-SNE (seeded; near points are alike, far distances say little). The
-images are found again by --data-root and --cache-root; the run is refused if they do not give the
-predictions that it wrote.
+one the cell CNN's last map and what each encoder's vote is read from, each weighing as its votes
+do), and lays it out by PCA and by t-SNE (seeded; near points are alike, far distances say little).
+The images are found again by --data-root and --cache-root; the run is refused if they do not give
+the predictions that it wrote.
 
 Writes into the run folder: embedding.csv (sample_id, label, method, x, y), which report.py shows,
 embedding.png, embedding.json, and projector/ for TensorBoard's tab PROJECTOR, with thumbnails. Of
@@ -132,14 +132,14 @@ def _embed(options: Options, run: FinishedRun, folder: Path) -> str:
     if options.max_images is not None:
         samples = pick_evenly(samples, options.max_images)
     fabric = launch_prediction(restored.config, options.device, options.precision)
-    features, probs = read_features(
+    parts, probs = read_features(
         Predictor(restored, fabric),
         samples,
         batch_size=options.batch_size,
         num_workers=options.num_workers,
     )
     difference = require_same_predictions(run, samples, probs, options.split)
-    embedding = lay_out(features, options.seed)
+    embedding = lay_out(parts, options.seed)
     folder.mkdir(parents=True, exist_ok=True)
     ending = "" if options.split == "test" else f"-{options.split}"
     _write_maps(folder / f"embedding{ending}", run, embedding, samples)

@@ -31,6 +31,19 @@ _PERPLEXITY: Final = 30.0
 
 
 @dataclass(frozen=True)
+class Part:
+    """What one part of a model has made of N images.
+
+    Attributes:
+        features: (N, D), before its linear layers.
+        votes: (N, K), after them.
+    """
+
+    features: Floats
+    votes: Floats
+
+
+@dataclass(frozen=True)
 class Embedding:
     """Where images lie in the space that a classifier has made.
 
@@ -51,8 +64,8 @@ class Embedding:
 
 def read_features(
     predictor: Predictor, samples: Sequence[Sample], *, batch_size: int, num_workers: int
-) -> tuple[dict[str, Floats], Floats]:
-    """Return the features (N, D) of each part of the model, and class probabilities (N, K).
+) -> tuple[dict[str, Part], Floats]:
+    """Return what each part of the model has made of images, and class probabilities (N, K).
 
     Args:
         predictor: Of the run.
@@ -75,44 +88,49 @@ def read_features(
             num_workers=num_workers,
             title="features",
         )[CLEAN]
-    features = {name: torch.cat(rows).double().numpy() for name, rows in recorded.items()}
-    wrong = [name for name, values in features.items() if not np.isfinite(values).all()]
+    parts = {
+        name: Part(
+            torch.cat(part.features).double().numpy(), torch.cat(part.votes).double().numpy()
+        )
+        for name, part in recorded.items()
+    }
+    wrong = [name for name, part in parts.items() if not np.isfinite(part.features).all()]
     if wrong:
         raise RunError(
             f"The features of {', '.join(wrong)} are not finite. Pass --precision 32-true."
         )
-    return features, probs
+    return parts, probs
 
 
-def lay_out(features: Mapping[str, Floats], seed: int) -> Embedding:
+def lay_out(parts: Mapping[str, Part], seed: int) -> Embedding:
     """Return PCA and t-SNE of the joined features.
 
-    Each part is centred and divided by its total standard deviation, so that a part has its say
-    whatever the unit and number of its values (as multiple factor analysis does, which divides by
-    the first singular value). A part that is the same for all images says nothing.
+    Each part is centred and scaled to the total variance of its votes, so that it weighs on the map
+    as it does in the sum of the votes, whatever the unit and number of its values. With an equal
+    weight an encoder that says next to nothing of cells would fill the map with its few outliers.
 
     Args:
-        features: (N, D) by part.
+        parts: By name.
         seed: Of t-SNE; PCA has no chance in it.
 
     Raises:
         RunError: There are too few images, or all have the same features.
     """
-    number = len(next(iter(features.values())))
+    number = len(next(iter(parts.values())).features)
     if number < MIN_IMAGES:
         raise RunError(f"{number} images make no map; at least {MIN_IMAGES} are needed.")
-    parts = []
-    for values in features.values():
-        centred = values - values.mean(axis=0)
-        spread = np.sqrt(centred.var(axis=0).sum())
+    scaled = []
+    for part in parts.values():
+        spread = _spread(part.features)
         # Rounding leaves a little where nothing differs.
-        if spread > 1e-6 * max(1e-12, float(np.abs(values).max())):
-            parts.append(centred / spread)
-    if not parts:
+        if spread > 1e-6 * max(1e-12, float(np.abs(part.features).max())):
+            centred = part.features - part.features.mean(axis=0)
+            scaled.append(centred * (_spread(part.votes) / spread))
+    if not any(values.any() for values in scaled):
         raise RunError(
             "The model has made the same of all images: there is nothing to lay out. Train longer."
         )
-    joined = np.concatenate(parts, axis=1)
+    joined = np.concatenate(scaled, axis=1)
     reduced = PCA(min(NUM_COMPONENTS, *joined.shape), svd_solver="full").fit(joined)
     components = reduced.transform(joined)
     perplexity = min(_PERPLEXITY, (number - 1) / 3)
@@ -125,7 +143,7 @@ def lay_out(features: Mapping[str, Floats], seed: int) -> Embedding:
         components,
         reduced.explained_variance_ratio_,
         {"PCA": first_two, "t-SNE": neighbours.astype(np.float64)},
-        {name: values.shape[1] for name, values in features.items()},
+        {name: part.features.shape[1] for name, part in parts.items()},
         perplexity,
     )
 
@@ -143,3 +161,8 @@ def build_table(embedding: Embedding, samples: Sequence[Sample]) -> pd.DataFrame
         ],
         ignore_index=True,
     )
+
+
+def _spread(values: Floats) -> float:
+    """Return the square root of the total variance of (N, D)."""
+    return float(np.sqrt(values.var(axis=0).sum()))

@@ -90,12 +90,13 @@ def describe_hparams(
         KeyError, TypeError, ValueError, AttributeError: These are none of a classifier's.
     """
     model = config.get("model") or {}
+    network = model.get("backbone") or model.get("kind")
     train = summary["splits"]["train"]
     known = {
         **config["trainer"],
         **{name: config.get(name) for name in ("experiment", "variant", "label_percent", "draw")},
         "seed": config["seed"],
-        "model": "linear probe" if "probe" in config else model.get("backbone") or model["kind"],
+        "model": "linear probe" if "probe" in config else network,
         "encoders": ", ".join(config.get("encoders") or ()) or "none",
         **{name: model.get(name) for name in ("cnn_channels", "norm")},
         "combine": config.get("combine"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from datasets.errors import DatasetError
 from datasets.samples import Sample
 from experiments import embed, own_images, projector
 from experiments.classifiers import train_classifier
-from experiments.embedding import lay_out
+from experiments.embedding import Part, lay_out
 from experiments.options import RunOptions
 from experiments.projector import read_thumbnails
 from experiments.reporting.html.embedding import read_embedding
@@ -190,44 +189,48 @@ def test_wrong_options_are_refused_naming_the_flag(more: dict, message: str):
         embed.Options(**({"runs": (Path("run"),)} | more))
 
 
-def make_features(number: int, sizes: Mapping[str, tuple[int, float]]) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(0)
-    return {
-        name: 100 + scale * generator.normal(size=(number, size))
-        for name, (size, scale) in sizes.items()
-    }
+def make_part(number: int, size: int, scale: float, vote_scale: float) -> Part:
+    generator = np.random.default_rng(size)
+    features = 100 + scale * generator.normal(size=(number, size))
+    return Part(features, vote_scale * generator.normal(size=(number, 2)))
 
 
-def test_the_map_is_a_principal_component_analysis_of_parts_with_equal_say():
-    features = make_features(40, {"a": (5, 1.0), "b": (3, 1000.0)})
-    found = lay_out(features, 0)
-    scaled = [
-        (v - v.mean(0)) / np.sqrt(((v - v.mean(0)) ** 2).sum() / len(v)) for v in features.values()
-    ]
-    expected = PCA(2, svd_solver="full").fit_transform(np.concatenate(scaled, axis=1))
+def test_a_part_weighs_on_the_map_as_its_votes_do_whatever_its_unit():
+    parts = {"a": make_part(40, 5, 1e-3, 3.0), "b": make_part(40, 3, 1e3, 1.0)}
+    found = lay_out(parts, 0)
+    joined = []
+    for part in parts.values():
+        values = part.features - part.features.mean(0)
+        shares = np.cov(part.votes.T, bias=True).trace() / np.cov(values.T, bias=True).trace()
+        joined.append(values * np.sqrt(shares))
+    expected = PCA(2, svd_solver="full").fit_transform(np.concatenate(joined, axis=1))
     np.testing.assert_allclose(found.maps["PCA"], expected, atol=1e-9)
-    assert found.components.var(axis=0).sum() == pytest.approx(2)
+    votes = np.concatenate([part.votes for part in parts.values()], axis=1)
+    assert found.components.var(axis=0).sum() == pytest.approx(votes.var(axis=0).sum())
     assert found.explained.sum() == pytest.approx(1)
 
 
 def test_classes_that_are_apart_are_apart_on_both_maps():
-    features = make_features(30, {"a": (6, 0.1)})
-    features["a"][15:] += 5
-    for places in lay_out(features, 0).maps.values():
+    part = make_part(30, 6, 0.1, 1.0)
+    part.features[15:] += 5
+    for places in lay_out({"a": part}, 0).maps.values():
         first, second = places[:15], places[15:]
         gap = np.linalg.norm(first.mean(0) - second.mean(0))
         assert gap > first.std(0).max() + second.std(0).max()
 
 
 def test_parts_that_say_nothing_are_left_out_and_nothing_at_all_is_refused():
-    features = make_features(10, {"a": (3, 1.0)})
-    alone = lay_out(features, 0).maps["PCA"]
-    constant = features | {"b": np.full((10, 4), 0.1) + 1e-12 * np.arange(10)[:, None]}
-    np.testing.assert_allclose(lay_out(constant, 0).maps["PCA"], alone)
-    with pytest.raises(RunError, match="the same of all images"):
-        lay_out({"b": constant["b"]}, 0)
+    part = make_part(10, 3, 1.0, 1.0)
+    alone = lay_out({"a": part}, 0).maps["PCA"]
+    rounded = 0.1 + 1e-12 * np.arange(10)[:, None] + np.zeros((10, 4))
+    constant = Part(rounded, part.votes)
+    np.testing.assert_allclose(lay_out({"a": part, "b": constant}, 0).maps["PCA"], alone)
+    silent = Part(part.features, np.ones((10, 2)))
+    for nothing in (constant, silent):
+        with pytest.raises(RunError, match="the same of all images"):
+            lay_out({"b": nothing}, 0)
     with pytest.raises(RunError, match="4 images make no map; at least 5"):
-        lay_out({"a": features["a"][:4]}, 0)
+        lay_out({"a": make_part(4, 3, 1.0, 1.0)}, 0)
 
 
 def test_linear_layers_make_the_logits_of_the_recorded_features():
@@ -240,18 +243,20 @@ def test_linear_layers_make_the_logits_of_the_recorded_features():
     with torch.inference_mode():
         with record_penultimate(model) as found:
             logits = torch.cat([model(images, features), model(images.flip(0), features)])
-        parts = {name: torch.cat(rows) for name, rows in found.items()}
+        parts = {name: torch.cat(part.features) for name, part in found.items()}
         sizes = {name: tuple(values.shape) for name, values in parts.items()}
         assert sizes == {"cell CNN": (4, 512), "prcc": (4, 512), "cam16": (4, 5)}
         dense = nn.Sequential(*list(model.wbc_cnn.head)[4:])
         votes = [dense(parts["cell CNN"]), model.vote_heads["prcc"].linear(parts["prcc"])]
         again = model.combination(model._join([*votes, parts["cam16"]]))
+        for part, vote in zip(found.values(), [*votes, parts["cam16"]], strict=True):
+            torch.testing.assert_close(torch.cat(part.votes), vote)
     torch.testing.assert_close(again, logits)
-    assert len(found["prcc"]) == 2, "nothing is recorded afterwards"
+    assert len(found["prcc"].votes) == 2, "nothing is recorded afterwards"
 
 
 def test_a_trunk_is_recorded_before_its_head():
     model = GrayCnn().eval()
     with torch.inference_mode(), record_penultimate(model) as found:
         logits = model(torch.rand(3, 3, 96, 96))
-        torch.testing.assert_close(model.head(found["trunk"][0]), logits)
+        torch.testing.assert_close(model.head(found["trunk"].features[0]), logits)
