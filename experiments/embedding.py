@@ -137,12 +137,10 @@ def lay_out(parts: Mapping[str, Part], seed: int) -> Embedding:
     neighbours = TSNE(
         perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed
     ).fit_transform(components)
-    first_two = np.zeros((number, 2))
-    first_two[:, : components.shape[1]] = components[:, :2]
     return Embedding(
         components,
         reduced.explained_variance_ratio_,
-        {"PCA": first_two, "t-SNE": neighbours.astype(np.float64)},
+        {"PCA": components[:, :2], "t-SNE": neighbours.astype(np.float64)},
         {name: part.features.shape[1] for name, part in parts.items()},
         perplexity,
     )
