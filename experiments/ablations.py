@@ -6,7 +6,8 @@
 Each cell of the grid is a run below runs/ablations, shared by all studies that have the variant. A
 finished one is not run again, an unfinished one is resumed, a failed one is shown and may be run
 again by the same command. Several draws are those of prepare_wbc.py --draw 0 1 2. --executor local
-and slurm run cells side by side (README, Grids on several machines).
+and slurm run cells side by side (README, Grids on several machines). When they are done,
+tensorboard --logdir runs/ablations shows all finished cells as a table, in its tab HPARAMS.
 
 The study unfreeze trains the encoders too, from the same weights, at the rate of the rest and at a
 hundredth of it. No stored features serve it: each image is read in three sizes in each epoch (from
@@ -19,6 +20,7 @@ Time: see --dry-run.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -30,9 +32,10 @@ from datasets.taxonomy import LABEL_PERCENTS, LabelPercent
 from experiments.cells import read_cells
 from experiments.cli import run_script
 from experiments.executors import ExecutorOptions, Job, JobResult, run_jobs
-from experiments.grid import GridCell, estimate_seconds, find_draws, plan_grid, run_cell
+from experiments.grid import EXPERIMENT, GridCell, estimate_seconds, find_draws, plan_grid, run_cell
 from experiments.studies import STUDIES, StudyName
 from experiments.study_encoders import EncoderOptions
+from trainers.hparams import write_hparams
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,12 @@ def main(options: Options) -> list[JobResult]:
         for cell in cells
     ]
     results = run_jobs(jobs, options)
+    # Also of runs that are older than these files, or were killed before writing them.
+    for result in results:
+        if result.status != "failed":
+            write_hparams(result.run_dir)
+    print("Look at the finished runs of all studies in a table (HPARAMS) with:")
+    print(f"  tensorboard --logdir {shlex.quote(str(runs_root / EXPERIMENT))}")
     failed = [result for result in results if result.status == "failed"]
     if failed:
         print(f"{len(failed)} of {len(cells)} runs failed; the same command runs them again:")

@@ -37,6 +37,7 @@ from datasets.other_tests import (
 from datasets.requested_tests import TestRequest, parse_request
 from datasets.samples import Sample
 from experiments.cli import run_script
+from experiments.own_images import find_own_samples, require_same_predictions
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.shift_tables import (
     OWN,
@@ -46,7 +47,7 @@ from experiments.reporting.shift_tables import (
     name_run,
     select_clean,
 )
-from experiments.shift_images import find_own_samples, open_unseen_test, require_same_predictions
+from experiments.shift_images import open_unseen_test
 from experiments.shift_pictures import draw_shift
 from experiments.shift_predictions import CLEAN, list_grades, predict_grades
 from experiments.shift_results import (
@@ -62,6 +63,7 @@ from trainers.prediction import NUM_WORKERS, PredictionPrecision, Predictor, lau
 from trainers.restore import restore_classifier
 
 NOTHING = "none"
+WITHOUT_OWN = f", or --corrupt {NOTHING}"
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,9 @@ def main(options: Options) -> pd.DataFrame:
     facts: dict[str, Any] = {}
     if own_samples:
         probs = predict(own_samples, list_grades(options.kinds), title=OWN)
-        facts["difference_to_run"] = require_same_predictions(run, own_samples, probs[CLEAN])
+        facts["difference_to_run"] = require_same_predictions(
+            run, own_samples, probs[CLEAN], way_out=WITHOUT_OWN
+        )
         results += make_results(OWN, own_samples, run.classes, probs)
     for other in others:
         merged = merge_classes(run.classes)
@@ -226,6 +230,7 @@ def _find_own(options: Options, run: FinishedRun) -> list[Sample]:
         run,
         Path(data_root) if data_root else None,
         Path(options.cache_root or of_run.get("cache_root") or "cache"),
+        way_out=WITHOUT_OWN,
     )
     return samples if options.max_images is None else pick_evenly(samples, options.max_images)
 

@@ -25,7 +25,8 @@ from trainers.config import TrainerConfig
 from trainers.device import Fabric, precision_of
 from trainers.finish import describe_data, describe_splits, finish_classifier
 from trainers.hooks import UnfreezingHook, default_hooks
-from trainers.hooks.tensorboard import log_result
+from trainers.hooks.tensorboard import log_pictures
+from trainers.hparams import write_hparams
 from trainers.run import Run, read_finished
 from trainers.trainer import Trainer
 
@@ -157,7 +158,7 @@ def fit_and_test_classifier(
     splits = describe_splits(
         {name: part.samples for name, part in data.items()}, data["train"].classes
     )
-    summary, outputs = finish_classifier(
+    outputs = finish_classifier(
         run,
         trainer,
         data["test"],
@@ -165,11 +166,9 @@ def fit_and_test_classifier(
         {name: open_data(samples) for name, samples in (other_tests or {}).items()},
     )
     if run.fabric.is_global_zero:
-        scores = ("loss", "accuracy", "balanced_accuracy", "macro_f1")
-        log_result(
+        write_hparams(run.run_dir)
+        log_pictures(
             run.run_dir,
-            {**asdict(config), "label_percent": label_percent},
-            {f"test/{name}": summary["test"][name] for name in scores},
             {
                 "test/confusion_matrix": draw_confusion(outputs, trainer.classes, "test"),
                 "test/misread": draw_misread(outputs, data["test"], "test"),

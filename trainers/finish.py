@@ -40,7 +40,7 @@ def finish_classifier(
     test_data: TrainingData,
     facts: Mapping[str, Any],
     other_tests: Mapping[str, TrainingData] | None = None,
-) -> tuple[dict[str, Any], Outputs]:
+) -> Outputs:
     """Evaluate the best model on the test split and write what came out.
 
     That is ``predictions.csv``, ``val_predictions.csv`` (on which thresholds are chosen) and
@@ -56,7 +56,7 @@ def finish_classifier(
         other_tests: Further test samples, by name.
 
     Returns:
-        The summary, and the logits of the test split.
+        The logits of the test split.
     """
     others: dict[str, Any] = {}
     for number in range(1, len(trainer.config.stages)):
@@ -75,7 +75,7 @@ def finish_classifier(
         **_describe_fit(trainer, best_epoch),
     }
     run.finish(summary)
-    return summary, outputs
+    return outputs
 
 
 def finish_autoencoder(

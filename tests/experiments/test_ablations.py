@@ -30,6 +30,7 @@ from models.camelyon_classifier import CamelyonClassifier
 from models.fusion import FusionModel, count_parameters
 from trainers.encoders import encoder_from_autoencoder_run, encoder_from_cam16_run
 from trainers.errors import RunError
+from trainers.hparams import HPARAMS_EVENTS
 from trainers.prediction import Predictor, launch_prediction
 from trainers.restore import restore_classifier
 from trainers.run import read_finished, read_seen
@@ -119,11 +120,18 @@ def test_a_study_is_run_and_finished_runs_are_kept(options, capsys):
     assert summary["encoders"]["prcc"]["data"] == "nothing (random weights, seed 0)"
     assert 0 <= summary["test"]["accuracy"] <= 1
     assert (root / "probe-random/split-100/draw-0/seed-0/val_predictions.csv").is_file()
-    before = (root / "base/split-100/draw-0/seed-0/summary.json").read_text()
+    run_dirs = sorted(result.run_dir for result in results)
+    before = [(run_dir / HPARAMS_EVENTS).read_bytes() for run_dir in run_dirs]
+    summary = (root / "base/split-100/draw-0/seed-0/summary.json").read_text()
+    for run_dir in run_dirs:
+        (run_dir / HPARAMS_EVENTS).unlink()
     again = ablations.main(chosen)
     assert [result.status for result in again] == ["earlier"] * 3
-    assert (root / "base/split-100/draw-0/seed-0/summary.json").read_text() == before
-    assert "0 runs left" in capsys.readouterr().out
+    assert (root / "base/split-100/draw-0/seed-0/summary.json").read_text() == summary
+    assert [(run_dir / HPARAMS_EVENTS).read_bytes() for run_dir in run_dirs] == before
+    printed = capsys.readouterr().out
+    assert "0 runs left" in printed
+    assert f"tensorboard --logdir {root}" in printed
 
 
 def test_the_study_unfreeze_varies_the_rate_of_the_encoders_alone(options):

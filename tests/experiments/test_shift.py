@@ -257,7 +257,7 @@ def test_own_images_that_are_not_there_or_are_others_are_refused(
     shutil.copytree(tiny_bundle, other)
     for number, path in enumerate(sorted(other.rglob("*.jpg"))):
         Image.new("RGB", (48, 48), (255, number % 256, number // 256)).save(path)
-    monkeypatch.setattr("experiments.shift_images.MAX_MEAN_DIFFERENCE", 1e-4)
+    monkeypatch.setattr("experiments.own_images.MAX_MEAN_DIFFERENCE", 1e-4)
     with pytest.raises(RunError, match="do not give the predictions that it wrote"):
         shift.main(options_for(run_dir, tmp_path / "out", data_root=other))
 

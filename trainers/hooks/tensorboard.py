@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,18 +81,8 @@ class TensorBoardHook(Hook):
                 self._writer.add_scalar(tag, value, step)
 
 
-def log_result(
-    log_dir: Path,
-    hyper_parameters: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    pictures: Mapping[str, NDArray[np.uint8]],
-) -> None:
-    """Add a finished run's hyper-parameters, final metrics and test pictures to its events."""
-    plain = {
-        name: value if isinstance(value, bool | int | float | str) else str(value)
-        for name, value in hyper_parameters.items()
-    }
+def log_pictures(log_dir: Path, pictures: Mapping[str, NDArray[np.uint8]]) -> None:
+    """Add pictures (H, W, 3) to a finished run's events, by tag."""
     with SummaryWriter(str(log_dir)) as writer:
-        writer.add_hparams(plain, dict(metrics), run_name=".")
         for tag, picture in pictures.items():
             writer.add_image(tag, picture, dataformats="HWC")

@@ -30,6 +30,7 @@ _DPI: Final = 150
 _COLOURS: Final = colormaps["tab10"].colors  # type: ignore[attr-defined]
 _MANY_COLOURS: Final = colormaps["tab20"].colors  # type: ignore[attr-defined]
 _DASHES: Final = ("-", "--", ":")
+_MARKERS: Final = ("o", "s", "^", "D", "v", "P", "*")
 _MAX_NAME: Final = 48
 _LEGEND_LINE: Final = 0.2
 _SIDESTEP: Final = 0.035
@@ -170,7 +171,7 @@ def draw_reliability(entry: Entry, classes: Sequence[str]) -> Picture:
 
 
 def draw_embedding(table: pd.DataFrame, *, is_synthetic: bool) -> Picture:
-    """Return a panel a method: a point an image, coloured by its label.
+    """Return a panel a method: a point an image, colour and marker by its label.
 
     Args:
         table: As `embedding.read_embedding` returns it.
@@ -178,6 +179,7 @@ def draw_embedding(table: pd.DataFrame, *, is_synthetic: bool) -> Picture:
     """
     methods = list(dict.fromkeys(table["method"]))
     labels = sorted(set(table["label"]))
+    colours = _COLOURS if len(labels) <= len(_COLOURS) else _MANY_COLOURS
     rows = -(-len(labels) // 4)
     figure = Figure(figsize=(4.4 * len(methods), 4 + 0.25 * rows), dpi=_DPI, layout="constrained")
     for axes, method in zip(
@@ -186,9 +188,13 @@ def draw_embedding(table: pd.DataFrame, *, is_synthetic: bool) -> Picture:
         of_method = table[table["method"] == method]
         for place, label in enumerate(labels):
             points = of_method[of_method["label"] == label]
-            colour = _MANY_COLOURS[place % len(_MANY_COLOURS)]
-            name = fit_label(show(label))
-            axes.scatter(points["x"], points["y"], s=7, color=colour, label=name, alpha=0.8)
+            axes.scatter(
+                points["x"], points["y"], s=11, linewidths=0, alpha=0.75,
+                color=colours[place % len(colours)], marker=_MARKERS[place % len(_MARKERS)],
+                label=fit_label(show(label)),
+            )  # fmt: skip
+        # A unit is as long on both axes, so that distances are those of the features' map.
+        axes.set_aspect("equal", adjustable="datalim")
         axes.set_title(fit_label(show(method)), fontsize=10)
         axes.set_xlabel("first coordinate (no unit)")
         axes.set_ylabel("second coordinate (no unit)")

@@ -212,7 +212,8 @@ def _view_embeddings(entries: Sequence[Entry]) -> Iterator[FigureView]:
             number = table["sample_id"].nunique()
             caption = (
                 f"{entry.title}, seed {run.summary['seed']}: features of {number:,} images, a "
-                "point each; colour: class."
+                "point each; colour and marker: class. Near points are alike to the model; long "
+                "distances in a t-SNE say little."
             )
             picture = draw_embedding(table, is_synthetic=run.is_synthetic)
             yield view_figure({f"Map of the features of {entry.title}": picture}, caption)
