@@ -1,0 +1,186 @@
+"""Locks whose owner can be named: one writer for a run folder, a feature store, a tile folder.
+
+The lock itself is the system's (flock, by filelock) and dies with its process, so a killed owner
+never has to be cleaned away. Beside it lies a file that names the owner, for the messages only.
+
+On network disks the lock reaches as far as the disk's flock does: over all machines on NFS (since
+Linux 2.6.12, with its lock service running) and on Lustre mounted with ``flock``, but only within
+one machine under ``localflock`` or ``nolock``. Where flock is missing, filelock puts up a marker
+file instead and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from filelock import FileLock, Timeout
+
+from datasets.errors import DatasetError
+from datasets.files import write_whole
+
+ORPHAN_SECONDS: Final = 30.0
+"""How long children of a dead owner are waited for; loaders of images notice within 5 seconds."""
+
+log = logging.getLogger(__name__)
+
+
+class LockedError(DatasetError):
+    """Another process holds a lock; the message names it."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a lock.
+
+    Attributes:
+        pid: Process id.
+        host: Name of the machine.
+        command: The command line.
+    """
+
+    pid: int
+    host: str
+    command: str
+
+    @classmethod
+    def this_process(cls) -> Owner:
+        """Return the process that asks."""
+        return cls(os.getpid(), socket.gethostname(), shlex.join(sys.argv))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a process of this machine."""
+        return self.host == socket.gethostname()
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it is known to have ended; of another machine that is never known."""
+        if not self.is_here:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return False
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} ({self.command})"
+
+
+class OwnedLock:
+    """A lock at `path`; the owner's name lies beside it as ``NAME.owner``.
+
+    Args:
+        path: Of the lock file; its folder must exist when the lock is taken.
+        what: What is locked, for messages, e.g. ``runs/base_wbc/seed-0``.
+        waits: In a ``with`` block, wait for another owner, and say so, instead of raising.
+    """
+
+    def __init__(self, path: Path, what: object, *, waits: bool = False) -> None:
+        self.path = path
+        self.what = what
+        self.waits = waits
+        self._lock = FileLock(path)
+
+    @property
+    def owner_path(self) -> Path:
+        """The file that names the owner."""
+        return owner_path(self.path)
+
+    def __enter__(self) -> Self:
+        """Take the lock.
+
+        Raises:
+            LockedError: Another process holds it, and `waits` is not set.
+        """
+        try:
+            self.acquire()
+        except LockedError as error:
+            if not self.waits:
+                raise
+            log.warning("Waiting: %s", error)
+            self._lock.acquire()
+            self._sign()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def acquire(self) -> None:
+        """Take the lock at once, or wait for what a dead owner has left running.
+
+        Raises:
+            LockedError: Another process holds it.
+            OSError: The lock file cannot be written.
+        """
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        told = False
+        while True:
+            try:
+                self._lock.acquire(blocking=False)
+                break
+            except Timeout:
+                owner = read_owner(self.path)
+                if owner is None or not owner.is_dead:
+                    raise LockedError(
+                        f"{self.what} is held by {owner or 'another process'}."
+                    ) from None
+                if time.monotonic() > deadline:
+                    raise LockedError(
+                        f"{self.what} is held by what {owner} has left running after its end. End "
+                        "its child processes."
+                    ) from None
+                if not told:
+                    log.warning("%s has ended; waiting for its children to end too.", owner)
+                told = True
+                time.sleep(0.1)
+        self._sign()
+
+    def release(self) -> None:
+        """Let others have it; without effect where it is not held."""
+        if self._lock.is_locked:
+            with suppress(OSError):
+                self.owner_path.unlink(missing_ok=True)
+            self._lock.release()
+
+    def _sign(self) -> None:
+        """Write this process down as the owner."""
+        earlier = read_owner(self.path)
+        if earlier is not None and not earlier.is_here:
+            log.warning(
+                "%s was left by %s without a proper end. If that still runs, this disk's locks do "
+                "not reach other machines: end one of the two.",
+                self.what,
+                earlier,
+            )
+        try:
+            with write_whole(self.owner_path) as temporary:
+                temporary.write_text(json.dumps(asdict(Owner.this_process())) + "\n")
+        except BaseException:
+            self._lock.release()
+            raise
+
+
+def owner_path(lock_path: Path) -> Path:
+    """Return the file that names the owner of the lock at `lock_path`."""
+    return lock_path.with_name(f"{lock_path.name}.owner")
+
+
+def read_owner(lock_path: Path) -> Owner | None:
+    """Return who says to hold the lock at `lock_path`; None where nobody does."""
+    try:
+        return Owner(**json.loads(owner_path(lock_path).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
