@@ -120,6 +120,7 @@ def _lay_out(path: Path, spec: FeatureSpec, content_keys: Sequence[str]) -> None
         layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        layout.set_obj_track_times(False)  # The same features are the same bytes.
         kind = h5py.h5t.py_create(np.dtype(spec.dtype))
         shape = h5py.h5s.create_simple((len(content_keys), *spec.shape))
         h5py.h5d.create(file.id, b"features", kind, shape, layout)

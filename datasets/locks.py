@@ -104,15 +104,22 @@ class OwnedLock:
 
         Raises:
             LockedError: Another process holds it, and `waits` is not set.
+            DatasetError: The lock file cannot be written.
         """
         try:
-            self.acquire()
-        except LockedError as error:
-            if not self.waits:
-                raise
-            log.warning("Waiting: %s", error)
-            self._lock.acquire()
-            self._sign()
+            try:
+                self.acquire()
+            except LockedError as error:
+                if not self.waits:
+                    raise
+                log.warning("Waiting: %s", error)
+                self._lock.acquire()
+                self._sign()
+        except OSError as error:
+            raise DatasetError(
+                f"Cannot write to {self.path.parent} ({error}). Mend the permissions, free space, "
+                "or pass a --cache-root or --out elsewhere."
+            ) from error
         return self
 
     def __exit__(self, *_: object) -> None:

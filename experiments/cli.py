@@ -16,6 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from datasets.errors import DatasetError
 from models.errors import ModelError
+from trainers.distributed import explain_lost_processes
 from trainers.errors import InterruptedRunError, RunError
 
 Options = TypeVar("Options")
@@ -45,7 +46,7 @@ def run_script(main: Callable[[Options], object], options_type: type[Options], a
     log = logging.getLogger("leukofuse")
     try:
         options = tyro.cli(options_type, description=about)
-        with logging_redirect_tqdm():
+        with logging_redirect_tqdm(), explain_lost_processes():
             main(options)
     except InterruptedRunError as error:
         log.error("%s Its state is saved. Resume with:\n  %s", error, _resume_command())

@@ -57,12 +57,16 @@ def ensure_features(
     unique = [by_content[key] for key in sorted(by_content)]
     key = spec.key(by_content)
     path = cache_root / "features" / f"{encoder.name}-{key[:16]}.h5"
+    # Without the lock, which a cache that others may only read does not give.
+    store = _find_store(path, key)
+    if store is not None:
+        return store
     path.parent.mkdir(parents=True, exist_ok=True)
-    encode = partial(_encode, fabric, encoder, unique, num_workers)
     with OwnedLock(path.with_suffix(".lock"), path, waits=True):
-        store = _find_store(path, key)
+        store = _find_store(path, key)  # Another process may have written it meanwhile.
         if store is None:
             keys = [sample.content_key for sample in unique]
+            encode = partial(_encode, fabric, encoder, unique, num_workers)
             write_store(path, spec, keys, batch_size, encode)
             store = FeatureStore(path, key)
     return store

@@ -156,7 +156,7 @@ def test_wherever_a_store_is_cut_or_a_bit_flips_no_wrong_features_are_served(sto
     whole = store_path.read_bytes()
     rng = np.random.default_rng(0)
     refused = 0
-    for number in range(400):
+    for number in range(200):
         content = bytearray(whole)
         if number % 4:
             content[rng.integers(len(content))] ^= 1 << rng.integers(8)
@@ -170,7 +170,7 @@ def test_wherever_a_store_is_cut_or_a_bit_flips_no_wrong_features_are_served(sto
             refused += 1
         else:
             assert np.array_equal(served, VALUES), number
-    assert refused > 100
+    assert refused > 50
 
 
 def test_non_finite_features_are_refused(tmp_path: Path):
