@@ -1,7 +1,8 @@
 """Locks whose owner can be named: one writer for a run folder, a feature store, a tile folder.
 
-The lock itself is the system's (flock, by filelock) and dies with its process, so a killed owner
-never has to be cleaned away. Beside it lies a file that names the owner, for the messages only.
+The lock itself is the system's (flock, by filelock) and dies with its process, whatever children
+that leaves, so a killed owner never has to be cleaned away. Beside it lies a file that names the
+owner, for the messages only.
 
 On network disks the lock reaches as far as the disk's flock does: over all machines on NFS (since
 Linux 2.6.12, with its lock service running) and on Lustre mounted with ``flock``, but only within
@@ -17,19 +18,15 @@ import os
 import shlex
 import socket
 import sys
-import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from filelock import FileLock, Timeout
 
 from datasets.errors import DatasetError
-from datasets.files import write_whole
-
-ORPHAN_SECONDS: Final = 30.0
-"""How long children of a dead owner are waited for; loaders of images notice within 5 seconds."""
+from datasets.files import remove_unfinished, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -61,19 +58,6 @@ class Owner:
     def is_here(self) -> bool:
         """Whether it is a process of this machine."""
         return self.host == socket.gethostname()
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether it is known to have ended; of another machine that is never known."""
-        if not self.is_here:
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            pass
-        return False
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} ({self.command})"
@@ -126,33 +110,17 @@ class OwnedLock:
         self.release()
 
     def acquire(self) -> None:
-        """Take the lock at once, or wait for what a dead owner has left running.
+        """Take the lock at once.
 
         Raises:
             LockedError: Another process holds it.
             OSError: The lock file cannot be written.
         """
-        deadline = time.monotonic() + ORPHAN_SECONDS
-        told = False
-        while True:
-            try:
-                self._lock.acquire(blocking=False)
-                break
-            except Timeout:
-                owner = read_owner(self.path)
-                if owner is None or not owner.is_dead:
-                    raise LockedError(
-                        f"{self.what} is held by {owner or 'another process'}."
-                    ) from None
-                if time.monotonic() > deadline:
-                    raise LockedError(
-                        f"{self.what} is held by what {owner} has left running after its end. End "
-                        "its child processes."
-                    ) from None
-                if not told:
-                    log.warning("%s has ended; waiting for its children to end too.", owner)
-                told = True
-                time.sleep(0.1)
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            owner = read_owner(self.path) or "another process"
+            raise LockedError(f"{self.what} is held by {owner}.") from None
         self._sign()
 
     def release(self) -> None:
@@ -173,6 +141,7 @@ class OwnedLock:
                 earlier,
             )
         try:
+            remove_unfinished(self.path.parent, self.owner_path.name)
             with write_whole(self.owner_path) as temporary:
                 temporary.write_text(json.dumps(asdict(Owner.this_process())) + "\n")
         except BaseException:

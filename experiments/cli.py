@@ -57,7 +57,7 @@ def run_script(main: Callable[[Options], object], options_type: type[Options], a
     except _USER_ERRORS as error:
         if os.environ.get("LEUKOFUSE_DEBUG"):
             raise
-        log.error("Error: %s", error)
+        log.error("Error: %s", _message_of(error))
         sys.exit(_WRONG_USE)
 
 
@@ -70,6 +70,14 @@ class _WrappingFormatter(logging.Formatter):
             return text
         columns = shutil.get_terminal_size().columns
         return "\n".join(textwrap.fill(line, columns) for line in text.splitlines())
+
+
+def _message_of(error: Exception) -> str:
+    """Return what an error says, without the traceback that a loader's process adds to it."""
+    text = str(error)
+    if "Original Traceback" not in text:
+        return text
+    return text.rpartition(f"{type(error).__qualname__}: ")[2].strip()
 
 
 def _resume_command() -> str:

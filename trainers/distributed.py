@@ -34,9 +34,9 @@ def explain_lost_processes() -> Iterator[None]:
             raise
         rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "?"))
         raise RunError(
-            f"Process {rank} of {os.environ['WORLD_SIZE']} stops: it lost its connection to another "
-            "process of this run, which ended or was killed (its own last message, or torchrun's, "
-            "may say why; out of memory?). Start all processes again with --resume: a training "
-            "goes on from its last checkpoint.\nWhat the connection said: "
+            f"Process {rank} of {os.environ['WORLD_SIZE']} stops: it lost its connection to "
+            "another process of this run, which ended or was killed; its own last message, or "
+            "torchrun's, may say why (out of memory?). Start all processes again with --resume: a "
+            "training goes on from its last checkpoint.\nWhat the connection said: "
             f"{str(error).splitlines()[0]}"
         ) from error
