@@ -82,10 +82,12 @@ def main(options: Options) -> Counter[str]:
         totals += _kill(name, inputs, root / name, quota, random.Random(f"{options.seed} {name}"))
     minutes = (time.monotonic() - started) / 60
     print(
-        f"\n{totals['kills']} kills, {totals['attempts']} starts, {totals['ends']} ends, all with"
+        f"\n{totals['kills']} kills in {totals['attempts']} starts; {totals['ends']} ends, all "
+        "with the results of the uninterrupted run.\n"
+        f"{totals['files']:,} files read after kills, all whole; nothing finished was repeated, "
+        f"nothing left behind.\n{minutes:.1f} minutes, {totals['cpu_seconds'] / 60:.1f} of "
+        "processor time."
     )
-    print(f"the results of the uninterrupted run; {totals['files']:,} files read after kills, all")
-    print(f"whole; nothing repeated, nothing left behind. {minutes:.1f} minutes.")
     for kind in sorted(kind for kind in totals if kind.startswith("killed ")):
         print(f"  {totals[kind]:4} {kind}")
     if options.folder is None:
@@ -114,6 +116,7 @@ def _kill(name: str, inputs: Inputs, folder: Path, quota: int, rng: random.Rando
             after = float("inf") if is_last else rng.uniform(0, whole_seconds)
             whole_group = rng.random() < 0.5
             ending = run_and_kill(partial(work, trial), log, after, whole_group=whole_group)
+            count["cpu_seconds"] += round(ending.cpu_seconds)
             if orphans is not None:
                 end_group(orphans)
             try:
