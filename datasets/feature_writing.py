@@ -100,7 +100,11 @@ def find_missing(
             return [
                 batch
                 for batch in batches
-                if any(checksum(names[row], features[row]) != checksums[row] for row in batch)
+                if any(
+                    checksums[row] == _NOT_WRITTEN
+                    or checksum(names[row], features[row]) != checksums[row]
+                    for row in batch
+                )
             ]
     except Exception as error:  # noqa: BLE001 (whatever a broken file makes h5py raise)
         log.warning("%s is thrown away: %s.", unfinished, error)

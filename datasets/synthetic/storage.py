@@ -41,6 +41,8 @@ def draw_once(
     """
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     folder = cache_root / f"{name}-{key}"
+    if folder.is_dir():  # Without the lock, which a cache that one may only read does not give.
+        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with OwnedLock(folder.with_name(f"{folder.name}.lock"), folder, waits=True):
         if not folder.is_dir():
