@@ -9,7 +9,7 @@ the uninterrupted run, bit by bit, with nothing left behind and nothing finished
 that were saved, stored features, slides, runs of the grid). Stops at the first that is not so.
 
 The same --seed draws the same moments, as shares of the processor time of the whole run. Linux.
-Time: about 25 minutes on two idle cores.
+Time: printed at the end.
 """
 
 from __future__ import annotations

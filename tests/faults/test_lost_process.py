@@ -21,6 +21,7 @@ from trainers.errors import RunError
 ROOT = Path(__file__).resolve().parents[2]
 RUN = Path("base_wbc", "split-100", "seed-0")
 FORK = multiprocessing.get_context("fork")
+STARTED: list[subprocess.Popen] = []
 
 
 def exchange(rank: int, folder: Path, told) -> None:
@@ -75,6 +76,12 @@ def arguments(tiny_bundle: Path, runs_root: Path) -> list[str]:
 
 def start(launcher: str, command: list[str], folder: Path) -> list[subprocess.Popen]:
     """Start two processes, by torchrun (then the one returned is torchrun) or by hand."""
+    processes = launch(launcher, command, folder)
+    STARTED.extend(processes)
+    return processes
+
+
+def launch(launcher: str, command: list[str], folder: Path) -> list[subprocess.Popen]:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = str(probe.getsockname()[1])
@@ -100,6 +107,15 @@ def start(launcher: str, command: list[str], folder: Path) -> list[subprocess.Po
                 )
             )
     return started
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running():
+    """End what a failed test has left."""
+    yield
+    for process in STARTED:
+        process.kill()
+    STARTED.clear()
 
 
 def pid_of_rank(parent: int, rank: int) -> int:
