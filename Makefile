@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test lint format results doctor audit-deps lock clean
+.PHONY: help run test soak lint format results doctor audit-deps lock clean
 
 help:            ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -13,6 +13,11 @@ run: $(VENV)/run.stamp   ## The main job on synthetic data
 
 test: $(VENV)/dev.stamp  ## The whole test suite
 	$(BIN)/python -m pytest
+
+KILLS ?= 100
+soak: $(VENV)/dev.stamp  ## Kills, lost processes, full disks: the slow tests of faults, then KILLS kills
+	$(BIN)/python -m pytest -m "slow or not slow" tests/faults
+	$(BIN)/python tests/faults/soak.py --kills $(KILLS)
 
 lint: $(VENV)/dev.stamp  ## Style and types
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from datasets.manifest import MANIFEST_NAME, read_manifest
 from datasets.samples import SampleSet
 from datasets.sources.wbc_bundle import read_wbc_bundle
 from datasets.taxonomy import WBC_CLASSES, LabelPercent
+from datasets.verification import require_unchanged
 
 
 def open_cells(
@@ -52,10 +53,12 @@ def read_prepared(
     None where there is neither a manifest nor the course bundle.
 
     Raises:
-        DatasetError: There is one that cannot be read.
+        DatasetError: There is one that cannot be read, or a file changed since its manifest was
+            written.
     """
     if (root / MANIFEST_NAME).is_file():
         cells = read_manifest(root)
+        require_unchanged(root, cells.samples)
         if use_masks:
             return cells
         plain = tuple(sample for sample in cells.samples if sample.mask_path is None)

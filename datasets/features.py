@@ -1,9 +1,12 @@
 """The feature store: frozen features of a data set, in one HDF5 file under a key.
 
 The key is a hash of everything that the features depend on, so a retrained encoder or a changed
-image gives another file and stale features cannot be served. One chunk holds one sample with a
-checksum. A store is written under a temporary name and renamed, and a lock keeps two runs from
-writing it at once.
+image gives another file and stale features cannot be served. Every row has a checksum over its
+image's content key and its features, so whatever bit of the file flips, no wrong features are
+served. `datasets.feature_writing` writes stores.
+
+Datasets, a row a sample: ``features``, contiguous; ``content_keys``, of fixed length;
+``checksums`` int64, -1 where nothing is written yet. Attributes: ``key``, ``spec``.
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import h5py
 import numpy as np
@@ -23,10 +28,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.errors import DatasetError
-from datasets.files import write_whole
 
-_FORMAT_VERSION = 1
-_FREE_SPACE_MARGIN = 1.05
+_FORMAT_VERSION: Final = 2
+_BROKEN_HDF5: Final = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
+"""What h5py raises where a file's bits are not as they were written."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,16 @@ class FeatureSpec:
         """Return the size on disk of `num_samples` samples, without the file's index."""
         return num_samples * int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
+    def to_json(self) -> str:
+        """Return the spec as text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> FeatureSpec:
+        """Return the spec that `to_json` wrote."""
+        values = json.loads(text)
+        return cls(**{**values, "shape": tuple(values["shape"])})
+
 
 class FeatureStore:
     """Reads one store; the file is opened on the first read, once in each worker process."""
@@ -76,16 +91,14 @@ class FeatureStore:
         self._process = -1
         try:
             with h5py.File(path) as file:
-                found = file.attrs["key"]
-                names = file["content_keys"].asstr()[:]
-        except (OSError, KeyError) as error:
-            raise DatasetError(
-                f"{path} is no whole feature store ({error}). Delete it; it will be made again."
-            ) from error
+                spec, names, self._checksums = read_index(file)
+        except _BROKEN_HDF5 as error:
+            raise DatasetError(f"{path} is no whole feature store ({error}).") from error
+        found = spec.key(names)
         if found != key:
             raise DatasetError(
-                f"{path} is stale: its key is {str(found)[:12]}, the encoder and images at hand "
-                f"have {key[:12]}. Delete it; it will be made again."
+                f"{path} is stale: its key is {found[:12]}, the encoder and images at hand have "
+                f"{key[:12]}."
             )
         self._row = {name: row for row, name in enumerate(names)}
 
@@ -96,90 +109,61 @@ class FeatureStore:
         """Return the features of the sample with this content key, in the stored dtype.
 
         Raises:
-            DatasetError: The sample is not in the store, its chunk fails the checksum, or holds
-                values that are not finite.
+            DatasetError: The sample is not in the store, or its row fails the checksum. A damaged
+                store is put aside, so that the next run mends it.
         """
         if content_key not in self._row:
             raise DatasetError(f"{self.path} holds no features of the image {content_key[:12]}.")
-        # A handle that a worker inherits by fork shares its file position with the parent's.
-        if self._file is None or self._process != os.getpid():
-            self._file, self._process = h5py.File(self.path), os.getpid()
+        row = self._row[content_key]
         try:
-            values: NDArray[np.generic] = self._file["features"][self._row[content_key]]
-        except OSError as error:
+            # A handle that a worker inherits by fork shares its file position with the parent's.
+            if self._file is None or self._process != os.getpid():
+                self._file, self._process = h5py.File(self.path), os.getpid()
+            values: NDArray[np.generic] = self._file["features"][row]
+            if checksum(content_key, values) != self._checksums[row]:
+                raise OSError(f"row {row} fails its checksum")
+        except _BROKEN_HDF5 as error:
+            put_aside(self.path)
             raise DatasetError(
-                f"{self.path} is damaged ({error}). Delete it; it will be made again."
+                f"{self.path} is damaged ({error}). Run the same command again, with --resume for "
+                "a training: the damaged features are made again. If it comes back, check the "
+                "disk, or pass a --cache-root on another."
             ) from error
-        features = torch.from_numpy(values)
-        # A sum is finite only if all of its terms are, and is quicker than asking each.
-        if not torch.isfinite(features.sum(dtype=torch.float64)):
-            raise DatasetError(
-                f"{self.path} holds features of the image {content_key[:12]} (SHA-256) that are "
-                "not finite. Delete it; it will be made again."
-            )
-        return features
+        return torch.from_numpy(values)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_file": None}
 
 
-def write_store(
-    path: Path,
-    spec: FeatureSpec,
-    content_keys: Sequence[str],
-    batches: Iterable[NDArray[np.floating]],
-    names: Sequence[str] = (),
-) -> None:
-    """Write a store whole or not at all.
-
-    Args:
-        path: Where it will lie.
-        spec: What the features depend on.
-        content_keys: One a row, in the order of the batches.
-        batches: Arrays (B, *spec.shape).
-        names: What messages call the rows, e.g. sample ids; by default their content keys.
+def read_index(file: h5py.File) -> tuple[FeatureSpec, list[str], NDArray[np.int64]]:
+    """Return the spec, the content keys and the checksums of an open store, whole or unfinished.
 
     Raises:
-        DatasetError: The disk has no room, or a batch has non-finite features.
+        ValueError: They do not belong together; h5py's errors for a broken file besides.
     """
-    require_free_space(path.parent, spec.num_bytes(len(content_keys)))
-    with write_whole(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["key"] = spec.key(content_keys)
-        file.attrs["spec"] = json.dumps(asdict(spec))
-        file["content_keys"] = np.array(content_keys, dtype=h5py.string_dtype())
-        features = file.create_dataset(
-            "features",
-            shape=(len(content_keys), *spec.shape),
-            dtype=spec.dtype,
-            chunks=(1, *spec.shape),
-            fletcher32=True,
-        )
-        row = 0
-        for batch in batches:
-            with np.errstate(over="ignore"):  # What overflows is refused in the next line.
-                values = batch.astype(spec.dtype)
-            wrong = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
-            if wrong.any():
-                rows = [row + int(place) for place in np.flatnonzero(wrong)]
-                raise DatasetError(
-                    f"Encoder {spec.encoder} gives non-finite features in {spec.dtype} for "
-                    f"{', '.join((names or content_keys)[r] for r in rows)}. Look at these images; "
-                    "if it is all of them, the encoder's run went wrong: train it again."
-                )
-            features[row : row + len(batch)] = values
-            row += len(batch)
+    spec = FeatureSpec.from_json(file.attrs["spec"])
+    names = [name.decode("ascii") for name in file["content_keys"][:]]
+    features, checksums = file["features"], file["checksums"][:]
+    expected = ((len(names), *spec.shape), np.dtype(spec.dtype))
+    if (features.shape, features.dtype) != expected or checksums.shape != (len(names),):
+        raise ValueError("its parts differ in shape")
+    if file.attrs["key"] != spec.key(names):
+        raise ValueError("its key is not that of its content")
+    return spec, names, checksums
 
 
-def require_free_space(folder: Path, num_bytes: int) -> None:
-    """Raise unless `folder`'s disk has room for `num_bytes` and a little more.
+def checksum(content_key: str, values: NDArray[np.generic]) -> int:
+    """Return the checksum of a row: CRC-32 of whose features they are, and of themselves."""
+    return zlib.crc32(values.tobytes(), zlib.crc32(content_key.encode()))
 
-    Raises:
-        DatasetError: There is too little room.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < num_bytes * _FREE_SPACE_MARGIN:
-        raise DatasetError(
-            f"The feature store needs {num_bytes / 1e9:.2f} GB and {folder} has "
-            f"{free / 1e9:.2f} GB free. Free some or pass a --cache-root on another disk."
-        )
+
+def unfinished_path(path: Path) -> Path:
+    """Return where the store that will be `path` lies while it is written or mended."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def put_aside(path: Path) -> None:
+    """Make a damaged store an unfinished one: what is whole in it need not be made again."""
+    # Where it is, nobody writes the unfinished one: that is done only where there is no store.
+    with suppress(OSError):
+        path.replace(unfinished_path(path))

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock
-
 from datasets.errors import DatasetError
 from datasets.files import write_whole
 from datasets.grouping import group_images
 from datasets.leakage import Level, find_groups
+from datasets.locks import OwnedLock
 from datasets.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from datasets.preparing import HashedSet, draw_set, hash_images
 from datasets.published import PublishedSet
@@ -78,7 +77,7 @@ def open_protocol(
     key = _hash(_FORMAT, content, asdict(protocol), skip_unreadable)
     folder = cache_root / "protocols" / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with OwnedLock(folder / ".lock", folder, waits=True):
         if not (folder / MANIFEST_NAME).is_file():
             hashed = hash_images(published, skip_unreadable=skip_unreadable)
             copies = _find_copies(hashed.published, protocol.copies, cache_root)

@@ -16,6 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from datasets.errors import DatasetError
 from models.errors import ModelError
+from trainers.distributed import explain_lost_processes
 from trainers.errors import InterruptedRunError, RunError
 
 Options = TypeVar("Options")
@@ -45,7 +46,7 @@ def run_script(main: Callable[[Options], object], options_type: type[Options], a
     log = logging.getLogger("leukofuse")
     try:
         options = tyro.cli(options_type, description=about)
-        with logging_redirect_tqdm():
+        with logging_redirect_tqdm(), explain_lost_processes():
             main(options)
     except InterruptedRunError as error:
         log.error("%s Its state is saved. Resume with:\n  %s", error, _resume_command())
@@ -56,7 +57,7 @@ def run_script(main: Callable[[Options], object], options_type: type[Options], a
     except _USER_ERRORS as error:
         if os.environ.get("LEUKOFUSE_DEBUG"):
             raise
-        log.error("Error: %s", error)
+        log.error("Error: %s", _message_of(error))
         sys.exit(_WRONG_USE)
 
 
@@ -69,6 +70,14 @@ class _WrappingFormatter(logging.Formatter):
             return text
         columns = shutil.get_terminal_size().columns
         return "\n".join(textwrap.fill(line, columns) for line in text.splitlines())
+
+
+def _message_of(error: Exception) -> str:
+    """Return what an error says, without the traceback that a loader's process adds to it."""
+    text = str(error)
+    if "Original Traceback" not in text:
+        return text
+    return text.rpartition(f"{type(error).__qualname__}: ")[2].strip()
 
 
 def _resume_command() -> str:

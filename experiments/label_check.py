@@ -8,7 +8,7 @@ import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import pandas as pd
 from PIL import Image
@@ -25,9 +25,10 @@ from experiments.reporting.html.errors import Thumbnails
 from experiments.reporting.label_sheet import CheckedImage, LabelCheck
 from experiments.reporting.load_runs import FinishedRun, find_classifiers
 from models.backbones import RANDOM
+from models.frozen import FrozenEncoder
 from models.registry import EncoderSpec
 from trainers.device import launch_fabric
-from trainers.encoders import TrainedEncoder, library_encoder, untrained_encoder
+from trainers.encoders import library_encoder, untrained_encoder
 from trainers.feature_extraction import ensure_features
 from trainers.probe import pool_features
 from trainers.run import SUMMARY, VAL_PREDICTIONS
@@ -91,13 +92,13 @@ def check_images(
     groups = _find_groups(images, level, exact=exact, workers=workers)
     classes = sorted({image.label for image in images})
     labels = [classes.index(image.label) for image in images]
-    trained = _open_encoder(weights)
+    encoder = _open_encoder(weights)
     samples = [
         Sample(str(i.path), i.path, i.label, "train", group, hash_file(i.path))
         for i, group in zip(images, groups, strict=True)
     ]
     fabric = launch_fabric("auto", "32-true", seed=0)
-    store = ensure_features(fabric, trained.encoder, samples, cache_root)
+    store = ensure_features(fabric, encoder, samples, cache_root)
     probs = predict_out_of_fold(pool_features(samples, [store]), labels, groups, len(classes))
     return LabelCheck(
         [
@@ -173,9 +174,11 @@ def _predictions_by_split(run: FinishedRun) -> list[tuple[str, pd.DataFrame]]:
     return [*([("val", run.val_predictions())] if has_val else []), ("test", run.predictions())]
 
 
-def _open_encoder(weights: str) -> TrainedEncoder:
+def _open_encoder(weights: str) -> FrozenEncoder:
     spec = EncoderSpec("pooled", _BACKBONE, _NODES, _INPUT_SIZE)
-    return untrained_encoder(spec, seed=0) if weights == RANDOM else library_encoder(spec, weights)
+    is_random = weights == RANDOM
+    found = untrained_encoder(spec, seed=0) if is_random else library_encoder(spec, weights)
+    return cast("FrozenEncoder", found.encoder)
 
 
 def _find_groups(

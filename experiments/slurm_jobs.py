@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock
 from submitit import SlurmExecutor, SlurmJob
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from tqdm import tqdm
 
+from datasets.locks import OwnedLock
 from experiments.jobs import DEFAULT_MINUTES, ExecutorOptions, Job, JobResult
 from experiments.resumable import ResumableJob
 from experiments.submitted import failed, project_on_path, read_result
@@ -67,7 +67,8 @@ def _submit(
         )
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / _SUBMITTED
-    with FileLock(folder / ".lock"):  # Two commands at a time must not submit the same run.
+    # Two commands at a time must not submit the same run.
+    with OwnedLock(folder / ".lock", folder, waits=True):
         ids = read_json(record) if record.is_file() else {}
         queue = _read_queue()
         found = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
 from collections.abc import Mapping
@@ -14,29 +13,34 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from datasets.files import write_whole
 from trainers.errors import CheckpointError
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
-    """Write `state` under a temporary name and rename it; called by all processes.
+    """Write `state` whole or not at all; called by all processes, written by process 0.
+
+    Fabric's own saving is for strategies that divide a model among processes, which ours do not;
+    it writes to the system's temporary folder first, which may be small, and copies.
 
     Raises:
         CheckpointError: The file cannot be written; an earlier one at `path` is untouched.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        fabric.save(temporary, state)
-        if fabric.is_global_zero:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"Cannot write {path} ({error}). An earlier checkpoint there is untouched; free space "
-            "or mend the permissions, then pass --resume."
-        ) from error
-    fabric.barrier()
+    problem: str | None = None
+    if fabric.is_global_zero:
+        try:
+            with write_whole(path) as temporary, temporary.open("wb") as file:
+                torch.save(state, file)
+        except (OSError, RuntimeError) as error:
+            # What the disk said stands in the error that torch's own one was raised from or after.
+            reason = error.__cause__ or error.__context__ or error
+            problem = (
+                f"Cannot write {path} ({reason}). An earlier checkpoint there is untouched; free "
+                "space or mend the permissions, then pass --resume."
+            )
+    problem = fabric.broadcast(problem)
+    if problem is not None:
+        raise CheckpointError(problem)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import torch
-from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
-from datasets.files import write_whole
+from datasets.files import remove_unfinished, write_whole
+from datasets.locks import LockedError, OwnedLock
 from datasets.samples import Sample
 from trainers.errors import RunError
 
@@ -69,7 +69,7 @@ class Run:
     ) -> None:
         self.fabric = fabric
         self.run_dir = run_dir
-        self._lock = FileLock(run_dir / _LOCK)
+        self._lock = OwnedLock(run_dir / _LOCK, run_dir)
         problem: str | None = None
         if fabric.is_global_zero:
             try:
@@ -112,11 +112,13 @@ class Run:
     ) -> None:
         try:
             (self.run_dir / BEST_CHECKPOINT.parent).mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(blocking=False)
-        except Timeout as error:
+            self._lock.acquire()
+            for folder in (self.run_dir, (self.run_dir / BEST_CHECKPOINT).parent):
+                remove_unfinished(folder)
+        except LockedError as error:
             raise RunError(
-                f"Another process is working in {self.run_dir}. Wait for it, or pass another "
-                "--runs-root or --seed."
+                f"Another process is working in this run folder: {error} Wait for it, end it, or "
+                "pass another --runs-root or --seed."
             ) from error
         except OSError as error:
             raise RunError(
@@ -141,7 +143,7 @@ class Run:
             for path in self.run_dir.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
-                elif path.name != _LOCK:
+                elif path not in (self._lock.path, self._lock.owner_path):
                     path.unlink()
             (self.run_dir / BEST_CHECKPOINT.parent).mkdir()
             return

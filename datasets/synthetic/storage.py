@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
+
+from datasets.locks import OwnedLock
 
 SYNTHETIC_MARKER: Final = "SYNTHETIC.json"
 """Lies at the root of every synthetic set; readers stamp what they find below it."""
@@ -40,8 +41,10 @@ def draw_once(
     """
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     folder = cache_root / f"{name}-{key}"
+    if folder.is_dir():  # Without the lock, which a cache that one may only read does not give.
+        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    with OwnedLock(folder.with_name(f"{folder.name}.lock"), folder, waits=True):
         if not folder.is_dir():
             unfinished = folder.with_name(f".{folder.name}.unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from datasets.errors import DatasetError
+from datasets.files import remove_unfinished
+from datasets.locks import LockedError, OwnedLock
 from datasets.wsi.files import SlideFile
 from datasets.wsi.manifest import TILES_INFO_NAME, TILES_NAME
 from datasets.wsi.store import TILES_FOLDER, read_facts
@@ -50,7 +51,7 @@ def cut_slides(
     """
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(out / ".lock", timeout=0):
+        with OwnedLock(out / ".lock", out):
             _clean(out, overwrite=overwrite)
             _require_same_options(out, options)
             jobs = [TilingJob(slide, options, out) for slide in slides]
@@ -58,9 +59,9 @@ def cut_slides(
             if len(to_do) < len(jobs):
                 log.info("%d of %d slides are finished already.", len(jobs) - len(to_do), len(jobs))
             return _run(to_do, num_workers)
-    except Timeout as error:
+    except LockedError as error:
         raise DatasetError(
-            f"Another run writes tiles to {out}. Wait for it, or pass another --out."
+            f"Another run writes tiles: {error} Wait for it, end it, or pass another --out."
         ) from error
 
 
@@ -82,16 +83,16 @@ def _run(jobs: Sequence[TilingJob], num_workers: int) -> dict[str, str]:
 
 def _clean(out: Path, *, overwrite: bool) -> None:
     """Delete what a killed run left half written and, to overwrite, everything."""
-    stale = [*out.glob("*/.*.tmp"), *out.glob(".*.tmp")]
+    for folder in (out, out / TILES_FOLDER, out / OVERVIEW_FOLDER):
+        remove_unfinished(folder)
     if overwrite:
-        stale += [
+        for path in (
             *(out / TILES_FOLDER).glob("*.h5"),
             *(out / OVERVIEW_FOLDER).glob("*.png"),
             out / TILES_NAME,
             out / TILES_INFO_NAME,
-        ]
-    for path in stale:
-        path.unlink(missing_ok=True)
+        ):
+            path.unlink(missing_ok=True)
 
 
 def _require_same_options(out: Path, options: TilingOptions) -> None:

@@ -10,20 +10,41 @@ import numpy as np
 import pytest
 import torch
 
-from datasets import features as features_module
+from datasets import feature_writing
 from datasets.errors import DatasetError
-from datasets.features import FeatureSpec, FeatureStore, write_store
+from datasets.feature_writing import write_store
+from datasets.features import FeatureSpec, FeatureStore, unfinished_path
 
 SPEC = FeatureSpec("toy", "abc", "RGB 8x8", "32-true", (3, 4))
 KEYS = ["one", "two", "three"]
 VALUES = np.arange(36, dtype=np.float32).reshape(3, 3, 4)
+BATCH_SIZE = 2
+
+
+class Encoder:
+    """Gives `VALUES`, and keeps the rows that it was asked for."""
+
+    def __init__(self, values: np.ndarray = VALUES, stops_at: int | None = None) -> None:
+        self.values = values
+        self.stops_at = stops_at
+        self.rows: list[int] = []
+
+    def __call__(self, batches):
+        for batch in batches:
+            if self.stops_at in batch:
+                raise OSError("image gone")
+            self.rows += batch
+            yield self.values[batch.start : batch.stop]
+
+
+def write(path: Path, encoder: Encoder) -> Path:
+    write_store(path, SPEC, KEYS, BATCH_SIZE, encoder)
+    return path
 
 
 @pytest.fixture
 def store_path(tmp_path: Path) -> Path:
-    path = tmp_path / "store.h5"
-    write_store(path, SPEC, KEYS, [VALUES[:2], VALUES[2:]])
-    return path
+    return write(tmp_path / "store.h5", Encoder())
 
 
 def test_features_come_back_by_content(store_path: Path):
@@ -81,26 +102,87 @@ def test_flipped_bit_in_a_chunk_is_found_by_its_checksum(store_path: Path):
         store.read("two")
 
 
-def test_failed_extraction_leaves_nothing_behind(tmp_path: Path):
-    def broken():
-        yield VALUES[:1]
-        raise OSError("image gone")
-
+def test_a_stopped_extraction_leaves_no_store_and_goes_on_with_the_same_bytes(
+    store_path: Path, tmp_path: Path
+):
+    path = tmp_path / "stopped" / "store.h5"
     with pytest.raises(OSError, match="image gone"):
-        write_store(tmp_path / "store.h5", SPEC, KEYS, broken())
-    assert list(tmp_path.iterdir()) == []
+        write(path, Encoder(stops_at=2))
+    assert not path.exists()
+    encoder = Encoder()
+    write(path, encoder)
+    assert encoder.rows == [2]
+    assert path.read_bytes() == store_path.read_bytes()
+    assert [entry.name for entry in path.parent.iterdir()] == ["store.h5"]
+
+
+def test_a_row_without_its_checksum_is_not_there(tmp_path: Path):
+    path = tmp_path / "store.h5"
+    with pytest.raises(OSError, match="image gone"):
+        write(path, Encoder(stops_at=2))
+    unfinished = unfinished_path(path)
+    content = bytearray(unfinished.read_bytes())
+    content[content.find(VALUES[1].astype(np.float16).tobytes()) + 3] ^= 4
+    unfinished.write_bytes(content)
+    encoder = Encoder()
+    write(path, encoder)
+    assert encoder.rows == [0, 1, 2]
+    assert np.array_equal(FeatureStore(path, SPEC.key(KEYS)).read("two").numpy(), VALUES[1])
+
+
+def test_a_broken_unfinished_store_is_thrown_away(tmp_path: Path, caplog):
+    unfinished_path(tmp_path / "store.h5").write_bytes(b"no HDF5")
+    encoder = Encoder()
+    write(tmp_path / "store.h5", encoder)
+    assert encoder.rows == [0, 1, 2]
+    assert "thrown away" in caplog.text
+
+
+def test_a_damaged_store_is_put_aside_and_only_its_damaged_batch_is_made_again(store_path: Path):
+    whole = store_path.read_bytes()
+    content = bytearray(whole)
+    content[content.find(VALUES[2].astype(np.float16).tobytes()) + 3] ^= 4
+    store_path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"is damaged.*--resume"):
+        FeatureStore(store_path, SPEC.key(KEYS)).read("three")
+    assert not store_path.exists()
+    encoder = Encoder()
+    write(store_path, encoder)
+    assert encoder.rows == [2]
+    assert store_path.read_bytes() == whole
+
+
+def test_wherever_a_store_is_cut_or_a_bit_flips_no_wrong_features_are_served(store_path: Path):
+    whole = store_path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for number in range(200):
+        content = bytearray(whole)
+        if number % 4:
+            content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        else:
+            content = content[: rng.integers(len(content))]
+        store_path.write_bytes(content)
+        try:
+            store = FeatureStore(store_path, SPEC.key(KEYS))
+            served = [store.read(key).numpy() for key in KEYS]
+        except DatasetError:
+            refused += 1
+        else:
+            assert np.array_equal(served, VALUES), number
+    assert refused > 50
 
 
 def test_non_finite_features_are_refused(tmp_path: Path):
     with pytest.raises(DatasetError, match="non-finite features"):
-        write_store(tmp_path / "store.h5", SPEC, KEYS, [VALUES * np.float32(1e6)])
+        write(tmp_path / "store.h5", Encoder(VALUES * np.float32(1e6)))
 
 
 def test_too_little_space_is_said_before_extraction(tmp_path: Path, monkeypatch):
-    usage = features_module.shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr(features_module.shutil, "disk_usage", lambda _: usage)
+    usage = feature_writing.shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr(feature_writing.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DatasetError, match="--cache-root"):
-        write_store(tmp_path / "store.h5", SPEC, KEYS, [])
+        write(tmp_path / "store.h5", Encoder())
 
 
 def test_store_travels_to_worker_processes(store_path: Path):

@@ -309,11 +309,11 @@ def test_failed_write_keeps_the_earlier_checkpoint(fabric, tmp_path, monkeypatch
     path = tmp_path / "last.ckpt"
     save_checkpoint(fabric, path, {"epoch": 1})
 
-    def full_disk(temporary, state):
-        temporary.write_bytes(b"half")
+    def full_disk(state, file):
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fabric, "save", full_disk)
+    monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(CheckpointError, match=r"No space left.*earlier checkpoint.*--resume"):
         save_checkpoint(fabric, path, {"epoch": 2})
     assert read_checkpoint(path) == {"epoch": 1}

@@ -1,0 +1,42 @@
+"""What a script says when its main fails."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import pytest
+from torch.utils.data import DataLoader
+
+from datasets.errors import UnreadableImageError
+from experiments.cli import run_script
+
+
+@dataclass(frozen=True)
+class Options:
+    """None."""
+
+
+class Vanished:
+    """An image that is not there."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        raise UnreadableImageError("data/a.png: cannot be read as an image (no such file).")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_error_in_a_loaders_process_is_said_without_its_traceback(
+    monkeypatch, caplog, num_workers
+):
+    def main(options: Options) -> None:
+        list(DataLoader(Vanished(), num_workers=num_workers))
+
+    monkeypatch.setattr(sys, "argv", ["script"])
+    monkeypatch.delenv("LEUKOFUSE_DEBUG", raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        run_script(main, Options, "about")
+    assert stopped.value.code == 2
+    assert caplog.messages == ["Error: data/a.png: cannot be read as an image (no such file)."]

@@ -1,0 +1,75 @@
+"""Features that are extracted once, and again where the store is not whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from datasets.errors import DatasetError
+from datasets.samples import Sample
+from models.frozen import FrozenEncoder
+from trainers.feature_extraction import ensure_features
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[Sample]:
+    made = []
+    for index in range(5):
+        path = tmp_path / f"{index}.png"
+        Image.new("RGB", (8, 8), (40 * index, 9, 200)).save(path)
+        made.append(Sample(str(index), path, None, "train", str(index), f"{index:064x}"))
+    return made
+
+
+@pytest.fixture
+def encoder() -> FrozenEncoder:
+    torch.manual_seed(0)
+    return FrozenEncoder("toy", nn.Conv2d(3, 3, 3, padding=1), 8, (3, 8, 8))
+
+
+@pytest.fixture
+def extract(fabric, encoder, samples, tmp_path):
+    """Returns the store, two images a batch."""
+    return lambda: ensure_features(fabric, encoder, samples, tmp_path / "cache", batch_size=2)
+
+
+def test_a_store_that_is_there_is_served_without_the_images_and_without_writing(
+    extract, samples, caplog
+):
+    first = extract().read(samples[3].content_key)
+    for sample in samples:
+        sample.path.unlink()
+    for path in extract().path.parent.glob("*.lock*"):
+        path.unlink()
+    assert torch.equal(extract().read(samples[3].content_key), first)
+    assert [path.suffix for path in extract().path.parent.iterdir()] == [".h5"]
+
+
+def test_a_store_that_was_cut_short_is_made_again_with_the_same_bytes(extract, caplog):
+    path = extract().path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-700])
+    extract()
+    assert "is no whole feature store" in caplog.text
+    assert "Its features are made again." in caplog.text
+    assert path.read_bytes() == whole
+
+
+def test_damaged_features_are_not_served_and_made_again_by_the_next_run(
+    extract, samples, encoder, caplog
+):
+    store = extract()
+    whole = store.path.read_bytes()
+    content = bytearray(whole)
+    content[content.find(store.read(samples[4].content_key).numpy().tobytes())] ^= 1
+    store.path.write_bytes(content)
+    with pytest.raises(DatasetError, match="is damaged"):
+        extract().read(samples[4].content_key)
+    for sample in samples[:4]:
+        sample.path.unlink()  # They are not needed again: the last batch is the fifth image's.
+    extract()
+    assert store.path.read_bytes() == whole

@@ -1,0 +1,42 @@
+"""What a process of several says when another one is gone."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from torch.distributed import DistError
+
+from trainers.errors import RunError
+
+_LOST: Final = re.compile(r"gloo|nccl|connection (closed|reset)|broken pipe|socket", re.IGNORECASE)
+"""Gloo's errors have no class of their own."""
+
+
+@contextmanager
+def explain_lost_processes() -> Iterator[None]:
+    """Turn the errors of a broken connection between processes into one that says what to do.
+
+    A process learns of another's end when they next exchange something: gradients after each step,
+    outputs after an evaluation.
+
+    Raises:
+        RunError: Another process of this run has ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        if not several or not (isinstance(error, DistError) or _LOST.search(str(error))):
+            raise
+        rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "?"))
+        raise RunError(
+            f"Process {rank} of {os.environ['WORLD_SIZE']} stops: it lost its connection to "
+            "another process of this run, which ended or was killed; its own last message, or "
+            "torchrun's, may say why (out of memory?). Start all processes again with --resume: a "
+            "training goes on from its last checkpoint.\nWhat the connection said: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
