@@ -38,3 +38,17 @@ def make_loader(
     )
     ready = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
     return cast("DataLoader[dict[str, Any]]", ready)
+
+
+def split_batch(batch: dict[str, Any], size: int) -> list[dict[str, Any]]:
+    """Return `batch` in parts of `size` samples; the last may be smaller."""
+    starts = range(0, len(batch["index"]), size)
+    return [
+        {
+            name: {key: part[start : start + size] for key, part in value.items()}
+            if isinstance(value, dict)
+            else value[start : start + size]
+            for name, value in batch.items()
+        }
+        for start in starts
+    ]
