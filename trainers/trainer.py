@@ -159,7 +159,7 @@ class Trainer(ABC):
         self.global_step += 1
 
     def weigh(self, labels: Tensor) -> Tensor:
-        """Return the weight of samples with these `labels` (B,) in a batch's mean loss, a scalar."""
+        """Return the weight, a scalar, of samples with `labels` (B,) in a mean loss."""
         return torch.tensor(float(len(labels)), device=labels.device)
 
     @torch.no_grad()
