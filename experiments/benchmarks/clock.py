@@ -26,7 +26,7 @@ class StageClock:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+        self._is_cuda = device.type == "cuda"
         self.start("other")
 
     def start(self, stage: str) -> None:
@@ -70,6 +70,10 @@ class StageClock:
                 return function(*args, **kwargs)
 
         setattr(owner, name, timed)
+
+    def _wait(self) -> None:
+        if self._is_cuda:
+            torch.cuda.synchronize()
 
     def _charge(self) -> None:
         self._wait()
