@@ -50,7 +50,7 @@ class Ceilings:
 
 def measure_ceilings(job: Job) -> Ceilings:
     """Return the rates of this machine, the best of several tries each."""
-    job.set_threads()
+    job.set_up_process()
     device = torch.device(job.device)
     paths = [
         path
@@ -136,10 +136,12 @@ def _best_seconds(run: Callable[[], object], device: torch.device) -> float:
     """Return the least time of `run`, tried for `MIN_SECONDS` after a first time."""
     run()
     best, until = float("inf"), time.perf_counter() + MIN_SECONDS
-    while time.perf_counter() < until:
+    while True:
         start = time.perf_counter()
         run()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return best
+        end = time.perf_counter()
+        best = min(best, end - start)
+        if end > until:
+            return best

@@ -219,7 +219,7 @@ def format_start(content: Mapping[str, Any]) -> str:
 
 def open_start(job: Job) -> RunRound:
     """Start base_wbc.py and stop it where its first step would begin."""
-    job.set_threads()
+    job.set_up_process()
     clock = StageClock(torch.device(job.device))
     rounds: list[Round] = []
 

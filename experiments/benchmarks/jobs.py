@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -48,8 +49,9 @@ class Job:
     threads: int | None
     work_dir: Path
 
-    def set_threads(self) -> None:
-        """Use as many threads as asked for."""
+    def set_up_process(self) -> None:
+        """Use as many threads as asked for, and let Lightning be silent, as `run_script` does."""
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
 

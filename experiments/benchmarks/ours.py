@@ -131,7 +131,7 @@ def open_extract(job: Job) -> RunRound:
 
 def open_predict(job: Job) -> RunRound:
     """Classify image files from the folder of a finished run; images are decoded in threads."""
-    job.set_threads()
+    job.set_up_process()
     run_dir = write_finished_run(job)
     restored = restore_classifier(run_dir)
     fabric = launch_prediction(restored.config, job.device, "run")
@@ -234,7 +234,7 @@ def first_images(data: ImageDataset, number: int) -> ImageDataset:
 
 
 def _launch(job: Job) -> tuple[Fabric, StageClock]:
-    job.set_threads()
+    job.set_up_process()
     fabric = launch_fabric(job.device, job.precision, job.seed)
     clock = StageClock(fabric.device)
     for owner, name, stage in (
