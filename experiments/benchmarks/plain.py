@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -40,6 +41,8 @@ from models.wbc_cnn import WbcCnn
 FUSED_SIZES = (Autoencoder.input_size, CamelyonClassifier.input_size, WbcCnn.input_size)
 MAX_LR, WEIGHT_DECAY, CLIP = 0.01, 1e-4, 0.1
 _MANY_STEPS = 10_000
+
+Model = TypeVar("Model", bound=nn.Module)
 
 ComputeLoss = Callable[[Sequence[Tensor], Tensor], Tensor]
 """Takes the images (B, 3, S, S) at each side, in [0, 1], and the labels (B,)."""
@@ -97,9 +100,27 @@ class PlainTraining:
 
 def open_fused(job: Job) -> RunRound:
     """Train the fused classifier; the frozen networks run in every step."""
-    job.set_threads()
-    networks = build_networks(job.seed)
+    job.set_up_process()
+    networks = build_plain(job.seed)
     return fused_training(job, networks).warm_up()
+
+
+def build_plain(seed: int) -> Networks:
+    """Return the networks of the fused system."""
+    networks = build_networks(seed)
+    use_source_order(networks.fused)
+    return networks
+
+
+def use_source_order(model: Model) -> Model:
+    """Put every ReLU before the max-pooling that it follows, in place; return the model."""
+    for module in model.modules():
+        if isinstance(module, nn.Sequential):
+            for index in range(len(module) - 1):
+                first, second = module[index], module[index + 1]
+                if isinstance(first, nn.MaxPool2d) and isinstance(second, nn.ReLU):
+                    module[index], module[index + 1] = second, first
+    return model
 
 
 def fused_training(job: Job, networks: Networks) -> PlainTraining:
@@ -127,8 +148,8 @@ def run_frozen(networks: Networks, images: Sequence[Tensor]) -> dict[str, Tensor
 
 def open_base(job: Job) -> RunRound:
     """Train the cell CNN alone."""
-    job.set_threads()
-    model = build_base(job.seed)
+    job.set_up_process()
+    model = use_source_order(build_base(job.seed))
 
     def compute_loss(images: Sequence[Tensor], labels: Tensor) -> Tensor:
         return functional.cross_entropy(model(images[0]), labels)
@@ -138,8 +159,8 @@ def open_base(job: Job) -> RunRound:
 
 def open_autoencoder(job: Job) -> RunRound:
     """Train the autoencoder."""
-    job.set_threads()
-    model = build_autoencoder(job.seed)
+    job.set_up_process()
+    model = use_source_order(build_autoencoder(job.seed))
 
     def compute_loss(images: Sequence[Tensor], labels: Tensor) -> Tensor:
         return ssim_loss(model(images[0]), images[0]).mean()
@@ -149,10 +170,10 @@ def open_autoencoder(job: Job) -> RunRound:
 
 def open_extract(job: Job) -> RunRound:
     """Run the frozen networks over all images and save their features in 32 bit."""
-    job.set_threads()
+    job.set_up_process()
     device = torch.device(job.device)
     clock = StageClock(device)
-    networks = build_networks(job.seed)
+    networks = build_plain(job.seed)
     networks.autoencoder.to(device)
     networks.tumor.to(device)
     loader = make_loader(job, FUSED_SIZES[:2], clock, shuffle=False)
@@ -179,10 +200,10 @@ def open_extract(job: Job) -> RunRound:
 
 def open_predict(job: Job) -> RunRound:
     """Classify all images with the fused classifier; the frozen networks run beside it."""
-    job.set_threads()
+    job.set_up_process()
     device = torch.device(job.device)
     clock = StageClock(device)
-    networks = build_networks(job.seed)
+    networks = build_plain(job.seed)
     networks.autoencoder.to(device)
     networks.tumor.to(device)
     model = networks.fused.to(device).eval()
@@ -206,7 +227,7 @@ def open_predict(job: Job) -> RunRound:
 
 def open_data(job: Job) -> RunRound:
     """Load all images at the three sides, as floats on the device, and drop them."""
-    job.set_threads()
+    job.set_up_process()
     device = torch.device(job.device)
     clock = StageClock(device)
     loader = make_loader(job, FUSED_SIZES, clock, shuffle=True)
