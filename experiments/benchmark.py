@@ -24,19 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from experiments.benchmarks.comparing import compare
-from experiments.benchmarks.growth import (
-    Ddp,
-    Growth,
-    Start,
-    format_ddp,
-    format_growth,
-    format_start,
-    measure_ddp,
-    measure_growth,
-    measure_start,
-)
+from experiments.benchmarks.distributed import Ddp, format_ddp, measure_ddp
+from experiments.benchmarks.growth import Growth, format_growth, measure_growth
 from experiments.benchmarks.options import Autoencoder, Base, Data, Extract, Fused, Predict
 from experiments.benchmarks.results import write_result
+from experiments.benchmarks.starting import Start, format_start, measure_start
 from experiments.benchmarks.tiling import Tile, compare_tiling
 from experiments.cli import run_script
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments import benchmark
-from experiments.benchmarks import ceilings, comparing, growth, tiling
+from experiments.benchmarks import ceilings, comparing, distributed, growth, starting, tiling
 from experiments.benchmarks.measuring import Measurement
 from experiments.benchmarks.options import Autoencoder, Base, Data, Extract, Predict
 from trainers.classifier import ClassifierTrainer
@@ -95,8 +95,8 @@ def test_growth_fits_an_exponent_for_each_number_of_workers(
 
 def test_start_ends_at_the_first_step(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ClassifierTrainer, "compute_loss", ClassifierTrainer.compute_loss)
-    options = growth.Start(images=20, rounds=1, device="cpu", cache_root=drawn)
-    run_round = growth.open_start(comparing.make_job(options, tmp_path, pack=False))
+    options = starting.Start(images=20, rounds=1, device="cpu", cache_root=drawn)
+    run_round = starting.open_start(comparing.make_job(options, tmp_path, pack=False))
     assert run_round().seconds > 0
     assert not list(tmp_path.rglob("summary.json"))
     assert not list(tmp_path.rglob("metrics.csv"))
@@ -104,10 +104,10 @@ def test_start_ends_at_the_first_step(drawn: Path, tmp_path: Path, monkeypatch: 
 
 @pytest.mark.slow
 def test_two_processes_are_set_against_one(drawn: Path, tmp_path: Path):
-    options = growth.Ddp(
+    options = distributed.Ddp(
         images=20, rounds=1, device="cpu", side=64, cache_root=drawn, work_dir=tmp_path
     )
-    found = growth.measure_ddp(options)
+    found = distributed.measure_ddp(options)
     rates = found["images_per_second"]
     assert found["efficiency"] == pytest.approx(rates["2"] / rates["1"] / 2)
 
