@@ -30,6 +30,7 @@ from experiments.benchmarks.options import (
     Fused,
     ImageOptions,
     Predict,
+    WorkOptions,
 )
 from experiments.benchmarks.pictures import IMAGE_FOLDER, draw_cells, draw_renal_images
 from experiments.benchmarks.results import Comparison, Fraction
@@ -55,7 +56,7 @@ _LATENT_BYTES: Final = 2 * 128 * 64 * 64
 def compare(options: Compared) -> Comparison:
     """Draw the images, measure both ways in turn and the ceilings, and return what was found."""
     with tempfile.TemporaryDirectory(dir=options.work_dir) as folder:
-        job = make_job(options, Path(folder))
+        job = make_job(options, options.images, options.num_workers, Path(folder))
         open_plain, open_ours = _WAYS[type(options)]
         ways: dict[str, OpenWay] = {
             "plain": partial(open_plain, job),
@@ -75,22 +76,22 @@ def compare(options: Compared) -> Comparison:
     )
 
 
-def make_job(options: ImageOptions, work_dir: Path, *, pack: bool = True) -> Job:
+def make_job(
+    options: WorkOptions, num_images: int, num_workers: int, work_dir: Path, *, pack: bool = True
+) -> Job:
     """Return the job of `options`, whose images are drawn, and packed, if need be."""
     if isinstance(options, Autoencoder):
-        root = draw_renal_images(
-            options.cache_root, max(options.images, 3), options.side, options.seed
-        )
+        root = draw_renal_images(options.cache_root, num_images, options.side, options.seed)
         images, data_root = root, root / IMAGE_FOLDER
     else:
-        root = draw_cells(options.cache_root, options.images, options.side, options.seed, pack=True)
+        root = draw_cells(options.cache_root, num_images, options.side, options.seed, pack=pack)
         images, data_root = root / IMAGE_FOLDER, root
     return Job(
         images=images,
         data_root=data_root,
-        num_images=options.images,
+        num_images=num_images,
         batch_size=options.batch_size,
-        num_workers=options.num_workers,
+        num_workers=num_workers,
         device=options.find_device(),
         precision=options.precision,
         seed=options.seed,

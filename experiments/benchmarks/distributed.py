@@ -43,7 +43,7 @@ def measure_ddp(options: Ddp) -> dict[str, Any]:
     """
     rates: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory(dir=options.work_dir) as folder:
-        job = make_job(options, Path(folder))
+        job = make_job(options, options.images, options.num_workers, Path(folder))
         for _ in range(options.rounds):
             for processes, measured in rates.items():
                 measured.append(_train_by(processes, job))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,20 +14,20 @@ import numpy as np
 from experiments.benchmarks import ours
 from experiments.benchmarks.comparing import make_job
 from experiments.benchmarks.measuring import measure_in_turn
-from experiments.benchmarks.options import ImageOptions
+from experiments.benchmarks.options import WorkOptions
 from experiments.benchmarks.results import describe_machine
 
 _OPEN: Final = {"small": ours.open_small, "base": ours.open_base, "fused": ours.open_fused}
 
 
 @dataclass(frozen=True)
-class Growth(ImageOptions):
+class Growth(WorkOptions):
     """Time and memory of an epoch of ours against the number of images and of workers."""
 
     counts: tuple[int, ...] = (1000, 2000, 4000, 8000)
-    """Numbers of images, two or more; --images has no effect."""
+    """Numbers of images, two or more."""
     workers: tuple[int, ...] = (1, 2)
-    """Numbers of loading processes; --num-workers has no effect."""
+    """Numbers of loading processes."""
     model: Literal["small", "base", "fused"] = "small"
     """small: a CNN at 60x80 on images decoded each epoch; base, fused: at their sizes, packed."""
     rounds: int = 1
@@ -49,9 +49,9 @@ def measure_growth(options: Growth) -> dict[str, Any]:
     rows = []
     for workers in options.workers:
         for count in options.counts:
-            asked = replace(options, images=count, num_workers=workers)
             with tempfile.TemporaryDirectory(dir=options.work_dir) as folder:
-                job = make_job(asked, Path(folder), pack=options.model != "small")
+                pack = options.model != "small"
+                job = make_job(options, count, workers, Path(folder), pack=pack)
                 way = {"ours": partial(_OPEN[options.model], job)}
                 found = measure_in_turn(way, options.rounds)["ours"]
             rows.append(

@@ -21,10 +21,6 @@ class MeasureOptions:
     """Of each way in turn; the median counts."""
     seed: int = 0
     """Of pictures, weights and order."""
-    threads: int | None = None
-    """Of PyTorch. Default: its own choice."""
-    cache_root: Path = Path("cache")
-    """Folder of the synthetic images, which are drawn once."""
     work_dir: Path | None = None
     """Where stores and runs are written and deleted. Default: the system's temporary folder."""
     out: Path | None = None
@@ -36,19 +32,19 @@ class MeasureOptions:
         Raises:
             ValueError: Naming the flag.
         """
-        require_positive({"--rounds": self.rounds, "--threads": self.threads})
+        require_positive({"--rounds": self.rounds})
 
 
 @dataclass(frozen=True)
-class ImageOptions(MeasureOptions):
-    """What the sub-commands on images share."""
+class WorkOptions(MeasureOptions):
+    """How images are worked on."""
 
-    images: int = 48
-    """Of a round."""
     batch_size: int = 16
     """Images a step; 16 in the source system."""
-    num_workers: int = 0
-    """Processes that load images beside the measured one, in both ways; predict: the plain one."""
+    threads: int | None = None
+    """Of PyTorch. Default: its own choice."""
+    cache_root: Path = Path("cache")
+    """Folder of the synthetic images, which are drawn once."""
     device: MeasuredDevice = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     precision: Precision = "auto"
@@ -60,10 +56,8 @@ class ImageOptions(MeasureOptions):
         """Refuse numbers that measure nothing."""
         super().__post_init__()
         require_positive(
-            {"--images": self.images, "--batch-size": self.batch_size, "--side": self.side}
+            {"--batch-size": self.batch_size, "--threads": self.threads, "--side": self.side}
         )
-        if self.num_workers < 0:
-            raise ValueError(f"--num-workers must be 0 or more, not {self.num_workers}.")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("--device cuda: PyTorch finds no GPU here. Pass --device cpu.")
 
@@ -72,6 +66,23 @@ class ImageOptions(MeasureOptions):
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         return self.device
+
+
+@dataclass(frozen=True)
+class ImageOptions(WorkOptions):
+    """How many images are worked on, and who loads them."""
+
+    images: int = 48
+    """Of a round."""
+    num_workers: int = 0
+    """Processes that load images beside the measured one, in both ways; predict: the plain one."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that measure nothing."""
+        super().__post_init__()
+        require_positive({"--images": self.images})
+        if self.num_workers < 0:
+            raise ValueError(f"--num-workers must be 0 or more, not {self.num_workers}.")
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,10 @@ from experiments import prepare_wbc
 from models.wbc_cnn import WbcCnn
 
 IMAGE_FOLDER: Final = "images"
-FEWEST: Final = 20
-"""Cells of a set: fewer leave a class without an image in a split."""
+FEWEST_CELLS: Final = 20
+"""Fewer leave a class without an image in a split."""
+FEWEST_RENAL: Final = 3
+"""One for each split."""
 
 _VERSION: Final = 1
 _DRAWN: Final = 40
@@ -40,7 +42,7 @@ def draw_cells(cache_root: Path, num_images: int, side: int, seed: int, *, pack:
         seed: Of the pictures.
         pack: Store them decoded too, at the side that the cell CNN takes.
     """
-    num_images = max(FEWEST, num_images)
+    num_images = max(FEWEST_CELLS, num_images)
     identity = {
         "version": _VERSION, "num_images": num_images, "side": side, "seed": seed, "pack": pack,
     }  # fmt: skip
@@ -49,7 +51,8 @@ def draw_cells(cache_root: Path, num_images: int, side: int, seed: int, *, pack:
 
 
 def draw_renal_images(cache_root: Path, num_images: int, side: int, seed: int) -> Path:
-    """Return a folder of `num_images` renal images of `side` pixels, textures repeated."""
+    """Return a folder of at least `num_images` renal images of `side` pixels, textures repeated."""
+    num_images = max(FEWEST_RENAL, num_images)
     identity = {"version": _VERSION, "num_images": num_images, "side": side, "seed": seed}
     write = partial(_write_renal, num_images=num_images, side=side, seed=seed)
     return draw_once(cache_root, "benchmark-renal", identity, write)

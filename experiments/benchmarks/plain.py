@@ -40,7 +40,7 @@ from models.wbc_cnn import WbcCnn
 
 FUSED_SIZES = (Autoencoder.input_size, CamelyonClassifier.input_size, WbcCnn.input_size)
 MAX_LR, WEIGHT_DECAY, CLIP = 0.01, 1e-4, 0.1
-_MANY_STEPS = 10_000
+_MANY_STEPS = 1_000_000
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -39,7 +39,7 @@ class Start(ImageOptions):
 def measure_start(options: Start) -> dict[str, Any]:
     """Return seconds from the call of main to the first step, and those of Python's imports."""
     with tempfile.TemporaryDirectory(dir=options.work_dir) as folder:
-        job = make_job(options, Path(folder), pack=False)
+        job = make_job(options, options.images, options.num_workers, Path(folder), pack=False)
         found = measure_in_turn({"start": partial(open_start, job)}, options.rounds)["start"]
     begin = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import experiments.base_wbc"], cwd=ROOT, check=True)

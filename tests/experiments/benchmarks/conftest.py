@@ -42,7 +42,5 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def job(drawn: Path, tmp_path: Path) -> Job:
     """Two images in 32 bit."""
-    options = Fused(
-        images=2, batch_size=2, side=64, device="cpu", precision="32-true", cache_root=drawn
-    )
-    return make_job(options, tmp_path)
+    options = Fused(batch_size=2, side=64, device="cpu", precision="32-true", cache_root=drawn)
+    return make_job(options, 2, 0, tmp_path)

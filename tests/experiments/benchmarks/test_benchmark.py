@@ -95,8 +95,8 @@ def test_growth_fits_an_exponent_for_each_number_of_workers(
 
 def test_start_ends_at_the_first_step(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ClassifierTrainer, "compute_loss", ClassifierTrainer.compute_loss)
-    options = starting.Start(images=20, rounds=1, device="cpu", cache_root=drawn)
-    run_round = starting.open_start(comparing.make_job(options, tmp_path, pack=False))
+    options = starting.Start(rounds=1, device="cpu", cache_root=drawn)
+    run_round = starting.open_start(comparing.make_job(options, 20, 0, tmp_path, pack=False))
     assert run_round().seconds > 0
     assert not list(tmp_path.rglob("summary.json"))
     assert not list(tmp_path.rglob("metrics.csv"))
