@@ -167,9 +167,10 @@ def _convert(
         values: NDArray[np.floating] = np.ascontiguousarray(features.astype(spec.dtype))
     wrong = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
     if wrong.any():
+        images = ", ".join(names[int(place)] for place in np.flatnonzero(wrong))
         raise DatasetError(
-            f"Encoder {spec.encoder} gives non-finite features in {spec.dtype} for "
-            f"{', '.join(names[int(place)] for place in np.flatnonzero(wrong))}. Look at these images; "
+            f"Encoder {spec.encoder} gives non-finite features in {spec.dtype} for {images}. Look "
+            "at these images; "
             "if it is all of them, the encoder's run went wrong: train it again."
         )
     return values

@@ -27,7 +27,9 @@ class RunOptions:
     epochs: int | None = None
     """Default: as the source system (see above)."""
     batch_size: int = 16
-    """Images a step and process."""
+    """Images a forward pass and process."""
+    accumulate: int = 1
+    """Forward passes an update: 4 learns as from batches four times as large."""
     lr: float = 0.01
     """Peak of the OneCycle schedule."""
     clip: Literal["value", "norm", "none"] = "value"
@@ -60,6 +62,7 @@ class RunOptions:
         for flag, value in (
             ("--epochs", self.epochs),
             ("--batch-size", self.batch_size),
+            ("--accumulate", self.accumulate),
             ("--lr", self.lr),
             ("--clip-limit", self.clip_limit),
             ("--max-train-images", self.max_train_images),
@@ -89,6 +92,7 @@ class RunOptions:
         return TrainerConfig(
             epochs=self.epochs or default_epochs,
             batch_size=self.batch_size,
+            accumulate=self.accumulate,
             max_lr=self.lr,
             clip=self.clip,
             clip_limit=self.clip_limit,

@@ -87,6 +87,8 @@ def open_run(
         RunError: As `Run`.
     """
     trainer = {name: value for name, value in asdict(config).items() if name != "num_workers"}
+    if config.accumulate == 1:
+        del trainer["accumulate"]  # Runs from before there was a choice go on.
     identity = {
         "experiment": folder.parts[0],
         "seed": options.seed,

@@ -37,8 +37,8 @@ class WbcCnn(nn.Module):
         self.residual4 = _block(quarter, quarter)
         self.head = nn.Sequential(
             nn.Conv2d(quarter, eighth, kernel_size=3, padding=1),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Flatten(),
             nn.Linear(eighth * 8 * 8, 64),
             nn.ReLU(),
@@ -63,8 +63,8 @@ def _block(in_channels: int, out_channels: int, *, pool: bool = False) -> nn.Seq
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1),
         nn.BatchNorm2d(out_channels),
-        nn.ReLU(),
     ]
     if pool:
+        # Before ReLU, which gives the same bits either way and so sees a quarter of the map.
         layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers, nn.ReLU())

@@ -37,6 +37,11 @@ class ClassifierTrainer(Trainer):
         penalty = getattr(self.model.module, "penalty", None)
         return loss if penalty is None else loss + penalty, logits
 
+    def weigh(self, labels: Tensor) -> Tensor:
+        """Return the number of samples, or the sum of their classes' weights."""
+        weights = self._class_weights
+        return super().weigh(labels) if weights is None else weights[labels].sum()
+
     def metrics_of(self, outputs: Outputs) -> dict[str, float]:
         """Return unweighted loss, accuracy, balanced accuracy, macro F1 and loss by class."""
         return epoch_metrics(outputs.values, outputs.labels, self.classes)

@@ -34,7 +34,9 @@ class TrainerConfig:
     epochs: int
     """Passes over the training set."""
     batch_size: int = 16
-    """Samples a step and process."""
+    """Samples a forward pass and process."""
+    accumulate: int = 1
+    """Forward passes whose gradients make one update, that of so much larger a batch."""
     max_lr: float = 0.01
     """Peak of the OneCycle schedule, or the constant rate."""
     trunk_lr: float | None = None

@@ -38,3 +38,22 @@ def make_loader(
     )
     ready = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
     return cast("DataLoader[dict[str, Any]]", ready)
+
+
+def split_batch(batch: dict[str, Any], size: int) -> list[dict[str, Any]]:
+    """Return `batch` in parts of `size` samples; the last may be smaller.
+
+    A single sample that is left over joins the part before it, as in `EpochBatches`.
+    """
+    total = len(batch["index"])
+    starts = range(0, total if size == 1 else max(1, total - 1), size)
+    ends = [*starts[1:], total]
+    return [
+        {
+            name: {key: part[start:end] for key, part in value.items()}
+            if isinstance(value, dict)
+            else value[start:end]
+            for name, value in batch.items()
+        }
+        for start, end in zip(starts, ends, strict=True)
+    ]

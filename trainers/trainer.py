@@ -18,7 +18,7 @@ from datasets.transforms import augment
 from models.backbone_classifier import split_parameters
 from trainers.checkpoint import load_model_state, load_rng_state, rng_state, save_checkpoint
 from trainers.config import TrainerConfig
-from trainers.data import TrainingData, make_loader
+from trainers.data import TrainingData, make_loader, split_batch
 from trainers.errors import CheckpointError, InterruptedRunError, RunError
 from trainers.finite import require_finite, require_finite_outputs
 from trainers.hooks.base import Hook
@@ -75,7 +75,7 @@ class Trainer(ABC):
         )
         self.train_batches = EpochBatches(
             len(train_data),
-            config.batch_size,
+            config.batch_size * config.accumulate,
             shuffle=True,
             seed=config.seed,
             labels=train_data.labels,
@@ -145,11 +145,9 @@ class Trainer(ABC):
     def train_step(self, batch: dict[str, Any]) -> None:
         """Update the model once; the order of these lines is the algorithm."""
         try:
-            loss, values = self.compute_loss(batch)
+            loss = self._backward(batch)
         except ValueError as error:
             raise _explain_batch_of_one(error, batch) from error
-        self._require_finite("loss", loss, batch)
-        self.fabric.backward(loss)
         trained = [p for p in self.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
         self._require_finite("gradient", norm, batch)
@@ -162,9 +160,12 @@ class Trainer(ABC):
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
-        self._seen.append((batch["index"], values.detach().float(), batch["label"]))
         self.step_in_epoch += 1
         self.global_step += 1
+
+    def weigh(self, labels: Tensor) -> Tensor:
+        """Return the weight, a scalar, of samples with `labels` (B,) in a mean loss."""
+        return torch.tensor(float(len(labels)), device=labels.device)
 
     @torch.no_grad()
     def evaluate(self, data: TrainingData) -> Outputs:
@@ -257,6 +258,22 @@ class Trainer(ABC):
             start = time.perf_counter()
         seconds = max(self.train_seconds - seconds_before, 1e-9)
         self.images_per_second = (self.images_trained - images_before) / seconds
+
+    def _backward(self, batch: dict[str, Any]) -> Tensor:
+        """Return the loss of `batch`, whose parts go forward and backward one after the other."""
+        parts = split_batch(batch, self.config.batch_size)
+        total = self.weigh(batch["label"])
+        losses = []
+        for number, part in enumerate(parts, start=1):
+            # Processes share their gradients once an update.
+            with self.fabric.no_backward_sync(self.model, enabled=number < len(parts)):
+                loss, values = self.compute_loss(part)
+                self._require_finite("loss", loss, part)
+                loss = loss * (self.weigh(part["label"]) / total)
+                self.fabric.backward(loss)
+            losses.append(loss.detach())
+            self._seen.append((part["index"], values.detach().float(), part["label"]))
+        return torch.stack(losses).sum()
 
     def _validate(self) -> None:
         train = self.metrics_of(gather_outputs(self.fabric, self._seen))

@@ -1,0 +1,147 @@
+"""What the machine can do at most, measured, and how much work an image is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from datasets.images import list_images, read_image
+from experiments.benchmarks.jobs import (
+    Job,
+    Networks,
+    build_autoencoder,
+    build_base,
+    build_networks,
+)
+from experiments.benchmarks.plain import FUSED_SIZES, run_frozen
+
+MATRIX_SIDE: Final = 2048
+COPIED_BYTES: Final = 2**28
+MIN_SECONDS: Final = 0.5
+_MAX_DECODED: Final = 32
+
+Work = Literal["fused", "base", "autoencoder", "extract", "predict"]
+WayName = Literal["plain", "ours"]
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Rates that no program on this machine exceeds.
+
+    Attributes:
+        matrix_float32: Floating-point operations a second of a square product, side 2,048.
+        matrix_bfloat16: The same in bf16.
+        copied_bytes: Bytes a second copied from one place in memory to another.
+        decoded_images: JPEGs of the benchmark a second, read and decoded by Pillow in one thread.
+    """
+
+    matrix_float32: float
+    matrix_bfloat16: float
+    copied_bytes: float
+    decoded_images: float
+
+
+def measure_ceilings(job: Job) -> Ceilings:
+    """Return the rates of this machine, the best of several tries each."""
+    job.set_up_process()
+    device = torch.device(job.device)
+    paths = [
+        path
+        for folder in sorted(job.images.iterdir())
+        if folder.is_dir()
+        for path in list_images(folder)
+    ][:_MAX_DECODED]
+    return Ceilings(
+        matrix_float32=_measure_product(torch.float32, device),
+        matrix_bfloat16=_measure_product(torch.bfloat16, device),
+        copied_bytes=_measure_copy(device),
+        decoded_images=_measure_decode(paths),
+    )
+
+
+def count_operations(work: Work, way: WayName) -> int:
+    """Return the floating-point operations of one image, a product and its sum as two.
+
+    Convolutions and linear layers are counted, forward and for what is trained backward; all
+    else (normalization, pooling, SSIM) is bound by memory.
+    """
+    images = [torch.empty(1, 3, size, size, device="meta") for size in FUSED_SIZES]
+    # Before the counter looks: building a backbone tries it on an image.
+    networks = build_networks(0)
+    for module in (networks.autoencoder, networks.tumor, networks.fused):
+        module.to("meta")
+    autoencoder, base = build_autoencoder(0).to("meta"), build_base(0).to("meta")
+    counter = FlopCounterMode(display=False)
+    with counter:
+        if work == "autoencoder":
+            _backward(autoencoder(images[0]))
+        elif work == "base":
+            _backward(base(images[2]))
+        else:
+            _do_fused(networks, work, way, images)
+    return int(counter.get_total_flops())
+
+
+def _do_fused(networks: Networks, work: Work, way: WayName, images: Sequence[Tensor]) -> None:
+    """Do the work for one image on tensors without values."""
+    if way == "plain":
+        features = run_frozen(networks, images)
+    elif work == "fused":
+        features = {
+            encoder.name: torch.empty(1, *encoder.feature_shape, device="meta")
+            for encoder in networks.encoders
+        }
+    else:
+        features = {e.name: e(image) for e, image in zip(networks.encoders, images, strict=False)}
+    if work == "fused":
+        _backward(networks.fused(images[2], features))
+    elif work == "predict":
+        with torch.no_grad():
+            networks.fused(images[2], features)
+
+
+def _backward(outputs: Tensor) -> None:
+    outputs.sum().backward()  # type: ignore[no-untyped-call]
+
+
+def _measure_product(dtype: torch.dtype, device: torch.device) -> float:
+    first, second = (
+        torch.randn(MATRIX_SIDE, MATRIX_SIDE, device=device).to(dtype) for _ in range(2)
+    )
+    return 2 * MATRIX_SIDE**3 / _best_seconds(lambda: first @ second, device)
+
+
+def _measure_copy(device: torch.device) -> float:
+    source = torch.ones(COPIED_BYTES, dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    return COPIED_BYTES / _best_seconds(lambda: target.copy_(source), device)
+
+
+def _measure_decode(paths: Sequence[Path]) -> float:
+    def decode() -> None:
+        for path in paths:
+            read_image(path)
+
+    return len(paths) / _best_seconds(decode, torch.device("cpu"))
+
+
+def _best_seconds(run: Callable[[], object], device: torch.device) -> float:
+    """Return the least time of `run`, tried for `MIN_SECONDS` after a first time."""
+    run()
+    best, until = float("inf"), time.perf_counter() + MIN_SECONDS
+    while True:
+        start = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        end = time.perf_counter()
+        best = min(best, end - start)
+        if end > until:
+            return best
