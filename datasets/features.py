@@ -24,8 +24,16 @@ from torch import Tensor
 
 from datasets.errors import DatasetError
 from datasets.files import write_whole
+from datasets.safe_hdf5 import (
+    HDF5_ERRORS,
+    get_dataset,
+    read_attribute,
+    read_texts,
+    to_text,
+    to_texts,
+)
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 _FREE_SPACE_MARGIN = 1.05
 
 
@@ -76,9 +84,12 @@ class FeatureStore:
         self._process = -1
         try:
             with h5py.File(path) as file:
-                found = file.attrs["key"]
-                names = file["content_keys"].asstr()[:]
-        except (OSError, KeyError) as error:
+                found = read_attribute(file, "key")
+                names = read_texts(file, "content_keys")
+                features = get_dataset(file, "features")
+                if features.dtype.kind != "f" or len(names) != len(features):
+                    raise ValueError(f"{features.dtype} {features.shape} for {len(names)} names")
+        except HDF5_ERRORS as error:
             raise DatasetError(
                 f"{path} is no whole feature store ({error}). Delete it; it will be made again."
             ) from error
@@ -105,7 +116,7 @@ class FeatureStore:
             self._file, self._process = h5py.File(self.path), os.getpid()
         try:
             values: NDArray[np.generic] = self._file["features"][self._row[content_key]]
-        except OSError as error:
+        except HDF5_ERRORS as error:
             raise DatasetError(
                 f"{self.path} is damaged ({error}). Delete it; it will be made again."
             ) from error
@@ -134,9 +145,9 @@ def write_store(
     """
     require_free_space(path.parent, spec.num_bytes(len(content_keys)))
     with write_whole(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["key"] = spec.key(content_keys)
-        file.attrs["spec"] = json.dumps(asdict(spec))
-        file["content_keys"] = np.array(content_keys, dtype=h5py.string_dtype())
+        file.attrs["key"] = to_text(spec.key(content_keys))
+        file.attrs["spec"] = to_text(json.dumps(asdict(spec)))
+        file["content_keys"] = to_texts(content_keys)
         features = file.create_dataset(
             "features",
             shape=(len(content_keys), *spec.shape),
