@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test lint format results clean
+.PHONY: help run test soak lint format results clean
 
 help:            ## Say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -13,6 +13,9 @@ run: $(VENV)/run.stamp   ## The main job on synthetic data
 
 test: $(VENV)/dev.stamp  ## The whole test suite
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/dev.stamp  ## The long tests: mutated files, memory bounds, clusters
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/dev.stamp  ## Style and types
 	$(BIN)/ruff check .
