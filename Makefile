@@ -15,8 +15,8 @@ test: $(VENV)/dev.stamp  ## The whole test suite
 	$(BIN)/python -m pytest
 
 KILLS ?= 100
-soak: $(VENV)/dev.stamp  ## Kills, lost processes, full disks: the slow tests of faults, then KILLS kills
-	$(BIN)/python -m pytest -m "slow or not slow" tests/faults
+soak: $(VENV)/dev.stamp  ## The long tests: mutated files, lost processes, clusters; then KILLS kills
+	$(BIN)/python -m pytest -m slow
 	$(BIN)/python tests/faults/soak.py --kills $(KILLS)
 
 lint: $(VENV)/dev.stamp  ## Style and types

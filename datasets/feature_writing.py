@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from datasets.errors import DatasetError
 from datasets.features import FeatureSpec, checksum, read_index, unfinished_path
 from datasets.files import remove_unfinished, sync_and_rename, write_whole
+from datasets.safe_hdf5 import to_text, to_texts
 
 _FREE_SPACE_MARGIN: Final = 1.05
 _NOT_WRITTEN: Final = -1
@@ -122,9 +123,9 @@ def _lay_out(path: Path, spec: FeatureSpec, content_keys: Sequence[str]) -> None
     """Write a store in which no row is written yet."""
     # Since 1.10 HDF5's own structures have checksums, too.
     with write_whole(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-        file.attrs["key"] = spec.key(content_keys)
-        file.attrs["spec"] = spec.to_json()
-        file["content_keys"] = np.array([key.encode("ascii") for key in content_keys])
+        file.attrs["key"] = to_text(spec.key(content_keys))
+        file.attrs["spec"] = to_text(spec.to_json())
+        file["content_keys"] = to_texts(content_keys)
         file["checksums"] = np.full(len(content_keys), _NOT_WRITTEN, dtype=np.int64)
         # h5py's own create_dataset gives features their place only when the first is written.
         layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)

@@ -28,10 +28,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.errors import DatasetError
+from datasets.safe_hdf5 import (
+    HDF5_ERRORS,
+    get_dataset,
+    read_attribute,
+    read_column,
+    read_texts,
+)
 
 _FORMAT_VERSION: Final = 2
-_BROKEN_HDF5: Final = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
-"""What h5py raises where a file's bits are not as they were written."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class FeatureStore:
         try:
             with h5py.File(path) as file:
                 spec, names, self._checksums = read_index(file)
-        except _BROKEN_HDF5 as error:
+        except HDF5_ERRORS as error:
             raise DatasetError(f"{path} is no whole feature store ({error}).") from error
         found = spec.key(names)
         if found != key:
@@ -122,7 +127,7 @@ class FeatureStore:
             values: NDArray[np.generic] = self._file["features"][row]
             if checksum(content_key, values) != self._checksums[row]:
                 raise OSError(f"row {row} fails its checksum")
-        except _BROKEN_HDF5 as error:
+        except HDF5_ERRORS as error:
             put_aside(self.path)
             raise DatasetError(
                 f"{self.path} is damaged ({error}). Run the same command again, with --resume for "
@@ -141,15 +146,15 @@ def read_index(file: h5py.File) -> tuple[FeatureSpec, list[str], NDArray[np.int6
     Raises:
         ValueError: They do not belong together; h5py's errors for a broken file besides.
     """
-    spec = FeatureSpec.from_json(file.attrs["spec"])
-    names = [name.decode("ascii") for name in file["content_keys"][:]]
-    features, checksums = file["features"], file["checksums"][:]
+    spec = FeatureSpec.from_json(str(read_attribute(file, "spec")))
+    names = read_texts(file, "content_keys")
+    features, checksums = get_dataset(file, "features"), read_column(file, "checksums")
     expected = ((len(names), *spec.shape), np.dtype(spec.dtype))
     if (features.shape, features.dtype) != expected or checksums.shape != (len(names),):
         raise ValueError("its parts differ in shape")
-    if file.attrs["key"] != spec.key(names):
+    if read_attribute(file, "key") != spec.key(names):
         raise ValueError("its key is not that of its content")
-    return spec, names, checksums
+    return spec, names, checksums.astype(np.int64)
 
 
 def checksum(content_key: str, values: NDArray[np.generic]) -> int:

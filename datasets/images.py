@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -17,22 +16,15 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from datasets.errors import DatasetError, UnreadableImageError
+from datasets.image_files import DECODE_ERRORS, open_image
 from datasets.packing import ImagePack, pack_path
 from datasets.samples import Sample
 
 IMAGE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
 )
-MAX_PIXELS: Final = 120_000_000
-"""Larger images are refused as decompression bombs; the largest we read have 2000x2000."""
-
 MASK_THRESHOLD: Final = 127
 """Masks come as JPEG, so inside and outside are only near 255 and 0."""
-
-# Pillow lets a TypeError through where a TIFF's tag has a type that it must not have.
-_DECODE_ERRORS = (
-    OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError,
-)  # fmt: skip
 
 ImageSize = int | tuple[int, int]
 """Side of a square, or (height, width), in pixels."""
@@ -63,18 +55,13 @@ def read_image(path: Path) -> Image.Image:
     the colour of an empty slide.
 
     Raises:
-        UnreadableImageError: The file is missing, broken, no image, or larger than `MAX_PIXELS`.
+        UnreadableImageError: The file is missing, broken, no image, or has too many pixels.
     """
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImageError(
-                    f"{path}: {image.width}x{image.height} pixels are more than the "
-                    f"{MAX_PIXELS:,} allowed."
-                )
+        with open_image(path) as image:
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
-    except (*_DECODE_ERRORS, Image.DecompressionBombError) as error:
+    except DECODE_ERRORS as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise UnreadableImageError(
             f"{path}: cannot be read as an image ({reason}). Mend or remove it, or pass "
@@ -84,15 +71,20 @@ def read_image(path: Path) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
+        values = np.asarray(image)
         if not np.isfinite(values).all():
             raise ValueError("it holds values that are not finite")
         scale = 257.0 if values.max() > 255 else 1.0
-        return Image.fromarray(np.clip(values / scale, 0, 255).astype(np.uint8)).convert("RGB")
+        gray = np.empty(values.shape, dtype=np.uint8)
+        # Row by row: of a large image floats of all pixels would be many times its size.
+        for source, target in zip(values, gray, strict=True):
+            target[:] = np.clip(source.astype(np.float64) / scale, 0, 255)
+        return Image.fromarray(gray).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
-        background = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(background, image).convert("RGB")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        white.alpha_composite(image)
+        return white.convert("RGB")
     return image.convert("RGB")
 
 

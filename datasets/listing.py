@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 import numpy as np
-from PIL import Image
 
 from datasets.cells import read_prepared
-from datasets.errors import DatasetError
+from datasets.errors import DatasetError, UnreadableImageError
+from datasets.image_files import DECODE_ERRORS, open_image
 from datasets.images import list_images
 from datasets.manifest import MANIFEST_NAME
 from datasets.samples import Sample, SampleSet
@@ -95,9 +95,9 @@ def list_labelled_images(source: Path) -> ImageListing:
 def read_size(path: Path) -> tuple[int, int] | None:
     """Return (width, height) as the file's header states it; None if there is no such header."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return image.size
-    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+    except (*DECODE_ERRORS, UnreadableImageError):
         return None
 
 

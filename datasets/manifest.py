@@ -8,11 +8,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from datasets.errors import DatasetError
 from datasets.files import write_whole
+from datasets.image_roots import ImageRoot, find_stated_root
+from datasets.safe_json import read_json_object
 from datasets.samples import ALL_PERCENTS, Sample, SampleSet, percents_from
 from datasets.taxonomy import LABEL_PERCENTS, SPLITS
 
@@ -23,6 +25,13 @@ MANIFEST_COLUMNS: Final = ("sample_id", "path", "label", "split", "group", "subs
 
 OPTIONAL_COLUMNS: Final = ("subtype", "mask", "mask_sha256")
 """Written where a set has them."""
+
+_MOVED: Final = "If the images were moved, prepare the set again."
+_TEXT_LISTS: Final = frozenset({"classes", "skipped"})
+_INFO_KINDS: Final[Mapping[str, type]] = {
+    "name": str, "classes": list, "image_root": str, "pack_dir": str, "skipped": list,
+    "left_out": dict,
+}  # fmt: skip
 
 
 def write_manifest(
@@ -88,27 +97,28 @@ def _format_root(image_root: Path, folder: Path, out: Path) -> str:
 def read_manifest(source: Path) -> SampleSet:
     """Return the set that `write_manifest` froze.
 
-    Without the JSON file beside it the paths are taken as relative to the manifest's folder.
+    Without the JSON file beside it the paths are taken as relative to the manifest's folder. No
+    path leads out of the image root, see `datasets.image_roots`.
 
     Args:
         source: The folder of ``manifest.csv``, or a manifest of any name.
 
     Raises:
-        DatasetError: Columns are missing, a value is not allowed, an id stands twice, or a path
-            leads out of the image root or to no file.
+        DatasetError: Columns are missing, a value is not allowed, an id stands twice, a path leads
+            out of the image root or to no file, or the JSON file is broken.
     """
     manifest_path = source if source.is_file() else source / MANIFEST_NAME
     folder = manifest_path.parent
     info_path = manifest_path.with_suffix(".json")
-    try:
-        info = json.loads(info_path.read_text()) if info_path.is_file() else {}
-    except ValueError as error:
-        raise DatasetError(f"{info_path} is not JSON ({error}). Prepare the set again.") from error
-    image_root = folder / info.get("image_root", ".")
-    pack_dir = folder / info.get("pack_dir", ".")
+    info = _read_info(info_path)
+    # Several draws lie in one prepared folder and share its images and packs.
+    is_draw = info.get("pack_dir") == ".." and folder.resolve().name.startswith("draw-")
+    own = folder / ".." if is_draw else folder
+    image_root = find_stated_root(info.get("image_root", "."), folder, own)
+    pack_dir = find_stated_root(info.get("pack_dir", "."), folder, own)
     try:
         samples = _read_rows(manifest_path, image_root, pack_dir)
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DatasetError(f"{manifest_path} is not a CSV file in UTF-8 ({error}).") from error
     twice = [name for name, n in Counter(s.sample_id for s in samples).items() if n > 1]
     if twice:
@@ -121,7 +131,7 @@ def read_manifest(source: Path) -> SampleSet:
             f"{info_path.name}: {', '.join(classes)}."
         )
     return SampleSet(
-        name=str(info.get("name", folder.resolve().name)),
+        name=info.get("name", folder.resolve().name),
         classes=tuple(classes),
         samples=tuple(samples),
         is_synthetic=bool(info.get("synthetic", False)),
@@ -129,6 +139,25 @@ def read_manifest(source: Path) -> SampleSet:
         left_out=tuple(sorted(info.get("left_out", {}).items())),
         has_published_test=bool(info.get("has_published_test", False)),
     )
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    """Return the entries of a manifest's JSON file, each of the kind that it must have."""
+    if not path.is_file():
+        return {}
+    try:
+        info = read_json_object(path)
+    except ValueError as error:
+        raise DatasetError(f"{error} Prepare the set again.") from error
+    for name, kind in _INFO_KINDS.items():
+        value = info.get(name, kind())
+        texts = value if name in _TEXT_LISTS and isinstance(value, list) else []
+        if not isinstance(value, kind) or not all(isinstance(text, str) for text in texts):
+            raise DatasetError(
+                f"{path}: {name} is {str(value)[:60]!r}, expected a {kind.__name__}"
+                f"{' of str' if name in _TEXT_LISTS else ''}. Prepare the set again."
+            )
+    return info
 
 
 def _read_rows(manifest_path: Path, image_root: Path, pack_dir: Path) -> list[Sample]:
@@ -140,17 +169,18 @@ def _read_rows(manifest_path: Path, image_root: Path, pack_dir: Path) -> list[Sa
                 f"{manifest_path} lacks the column(s) {', '.join(missing)}. Expected "
                 f"{', '.join(MANIFEST_COLUMNS)}, as experiments/prepare_wbc.py writes them."
             )
+        images = ImageRoot(image_root)
         return [
             replace(
-                _parse_row(row, image_root, f"{manifest_path}, line {reader.line_num}"),
+                _parse_row(row, images, f"{manifest_path}, line {reader.line_num}"),
                 pack_dir=pack_dir,
             )
             for row in reader
         ]
 
 
-def _parse_row(row: dict[str, str], image_root: Path, where: str) -> Sample:
-    path = _find_file(row["path"], image_root, where)
+def _parse_row(row: dict[str, str], images: ImageRoot, where: str) -> Sample:
+    path = images.find(row["path"], where, _MOVED)
     mask = row.get("mask") or ""
     split = row["split"]
     if split not in SPLITS:
@@ -167,18 +197,6 @@ def _parse_row(row: dict[str, str], image_root: Path, where: str) -> Sample:
         group=row["group"],
         sha256=row["sha256"],
         label_percents=percents_from(int(subset)) if split == "train" else ALL_PERCENTS,
-        mask_path=_find_file(mask, image_root, where) if mask else None,
+        mask_path=images.find(mask, where, _MOVED) if mask else None,
         mask_sha256=(row.get("mask_sha256") or "") if mask else "",
     )
-
-
-def _find_file(name: str, image_root: Path, where: str) -> Path:
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise DatasetError(f"{where}: path {name!r} leads out of {image_root}.")
-    path = image_root / relative
-    if not path.is_file():
-        raise DatasetError(
-            f"{where}: no file {path}. If the images were moved, prepare the set again."
-        )
-    return path

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from datasets.errors import DatasetError, UnreadableImageError
+from datasets.image_files import DECODE_ERRORS, open_image
 from datasets.images import list_images
 
 
@@ -53,7 +52,7 @@ def _require_same_size(image_path: Path, mask_path: Path) -> None:
 
 def _read_size(path: Path) -> tuple[int, int]:
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return image.size
-    except (OSError, ValueError, SyntaxError) as error:
+    except DECODE_ERRORS as error:
         raise UnreadableImageError(f"{path}: cannot be read as an image ({error}).") from error

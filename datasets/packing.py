@@ -20,6 +20,14 @@ from torch import Tensor
 
 from datasets.errors import DatasetError
 from datasets.files import write_whole
+from datasets.safe_hdf5 import (
+    HDF5_ERRORS,
+    get_dataset,
+    read_attribute,
+    read_texts,
+    to_text,
+    to_texts,
+)
 
 _FORMAT: Final = "rgb, bilinear, uint8, 1"
 """What the pixels depend on besides content and size; change it when `to_tensor` changes."""
@@ -45,17 +53,20 @@ class ImagePack:
         self._process = -1
         try:
             with h5py.File(path) as file:
-                found = (file.attrs["format"], tuple(file["images"].shape[1:]))
-                names = file["content_keys"].asstr()[:]
-        except (OSError, KeyError, AttributeError) as error:
+                images = get_dataset(file, "images")
+                found = (read_attribute(file, "format"), images.shape[1:], images.dtype.name)
+                names = read_texts(file, "content_keys")
+                if len(names) != len(images):
+                    raise ValueError(f"{len(names)} names for {len(images)} images")
+        except HDF5_ERRORS as error:
             raise DatasetError(
                 f"{path} is no whole pack of images ({error}). Delete it, or prepare the set again."
             ) from error
-        expected = (_FORMAT, (3, image_size, image_size))
+        expected = (_FORMAT, (3, image_size, image_size), "uint8")
         if found != expected:
             raise DatasetError(
-                f"{path} holds {found[0]}, {found[1]}; expected {expected[0]}, {expected[1]}. "
-                "Delete it, or prepare the set again."
+                f"{path} holds {found[0]}, {found[1]}; expected {expected[0]}, {expected[1]} of "
+                "uint8. Delete it, or prepare the set again."
             )
         self._row = {name: row for row, name in enumerate(names)}
 
@@ -78,7 +89,7 @@ class ImagePack:
             self._file, self._process = h5py.File(self.path), os.getpid()
         try:
             values: NDArray[np.uint8] = self._file["images"][self._row[content_key]]
-        except OSError as error:
+        except HDF5_ERRORS as error:
             raise DatasetError(
                 f"{self.path} is damaged ({error}). Delete it, or prepare the set again."
             ) from error
@@ -112,8 +123,8 @@ def write_pack(
         )
     shape = (3, image_size, image_size)
     with write_whole(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"] = _FORMAT
-        file["content_keys"] = np.array(content_keys, dtype=h5py.string_dtype())
+        file.attrs["format"] = to_text(_FORMAT)
+        file["content_keys"] = to_texts(content_keys)
         stored = file.create_dataset(
             "images",
             shape=(len(content_keys), *shape),

@@ -13,6 +13,11 @@ from datasets.errors import DatasetError
 
 MAX_BYTES: Final = 200_000_000
 """The largest annotation file of CAMELYON16 has about a tenth of that."""
+MAX_MARKS: Final = 8_000_000
+"""Elements and attributes, counted by their ``<`` and ``=``; a point of a polygon has four. Each
+takes some hundred bytes of memory, and only a few in the file."""
+
+_BLOCK: Final = 1 << 20
 
 
 def read_xml(path: Path) -> Element:
@@ -23,12 +28,15 @@ def read_xml(path: Path) -> Element:
             which is where entities are declared.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise DatasetError(f"{path} is no regular file. Remove it.")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise DatasetError(
                 f"{path} has {size / 1e6:.0f} MB; XML files of more than {MAX_BYTES / 1e6:.0f} MB "
                 "are refused. Is it the right file?"
             )
+        _require_few_marks(path)
         root: Element = defusedxml.ElementTree.parse(path, forbid_dtd=True).getroot()
     except DefusedXmlException as error:
         raise DatasetError(
@@ -38,6 +46,18 @@ def read_xml(path: Path) -> Element:
         ) from error
     except FileNotFoundError as error:
         raise DatasetError(f"No XML file {path}.") from error
-    except (OSError, ParseError, ValueError, LookupError) as error:
+    except (OSError, ParseError, ValueError, LookupError, MemoryError) as error:
         raise DatasetError(f"{path}: cannot be read as XML ({error}). Copy it again.") from error
     return root
+
+
+def _require_few_marks(path: Path) -> None:
+    number = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            number += block.count(b"<") + block.count(b"=")
+    if number > MAX_MARKS:
+        raise DatasetError(
+            f"{path} has {number:,} elements and attributes; more than {MAX_MARKS:,} are refused. "
+            "Is it the right file?"
+        )

@@ -155,7 +155,13 @@ class SampleSet:
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hex digits."""
+    """Return the SHA-256 of a file's bytes as 64 hex digits.
+
+    Raises:
+        DatasetError: It is a pipe or a device, which may never end.
+    """
+    if path.exists() and not path.is_file():
+        raise DatasetError(f"{path} is no regular file. Remove it.")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

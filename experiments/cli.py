@@ -15,13 +15,14 @@ import tyro
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from datasets.errors import DatasetError
+from experiments.reporting.prediction_tables import show
 from models.errors import ModelError
 from trainers.distributed import explain_lost_processes
 from trainers.errors import InterruptedRunError, RunError
 
 Options = TypeVar("Options")
 
-_USER_ERRORS = (DatasetError, ModelError, RunError, ValueError, OSError)
+_USER_ERRORS = (DatasetError, ModelError, RunError, ValueError, OSError, MemoryError)
 _WRONG_USE = 2
 _INTERRUPTED = 130
 
@@ -57,15 +58,19 @@ def run_script(main: Callable[[Options], object], options_type: type[Options], a
     except _USER_ERRORS as error:
         if os.environ.get("LEUKOFUSE_DEBUG"):
             raise
-        log.error("Error: %s", _message_of(error))
+        log.error("Error: %s", _message_of(error) or type(error).__name__)
         sys.exit(_WRONG_USE)
 
 
 class _WrappingFormatter(logging.Formatter):
-    """Wraps long lines between words on a terminal; log files keep them whole."""
+    """Wraps long lines between words on a terminal; log files keep them whole.
+
+    Names of files and classes come from strangers: what would move a cursor is written out.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        lines = super().format(record).splitlines()
+        text = "\n".join(show(line) for line in lines)
         if not sys.stderr.isatty():
             return text
         columns = shutil.get_terminal_size().columns

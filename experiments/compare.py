@@ -37,6 +37,7 @@ from experiments.reporting.figures_curves import (
     draw_validation_loss_by_class,
 )
 from experiments.reporting.load_runs import find_classifiers
+from experiments.reporting.prediction_tables import show
 from experiments.reporting.tables import write_table
 from experiments.run_selection import RunSelection
 
@@ -63,6 +64,7 @@ def main(options: Options) -> dict[str, pd.DataFrame]:
     text = format_comparison(
         aligned, tables["runs"], tables["classes"], tables["pairs"], tables["seeds"]
     )
+    text = "\n".join(show(line) for line in text.splitlines())
     print(text)
     if options.out is not None:
         with write_whole(options.out / "comparison.txt") as temporary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import pickle
+import struct
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -31,6 +32,12 @@ _CONNECT_SECONDS: Final = 10
 
 _Triple = tuple[float, float, float]
 _Input = tuple[tuple[int, int], _Triple, _Triple]
+
+_BROKEN: Final = (
+    OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+    AssertionError, MemoryError, OverflowError, struct.error,
+)  # fmt: skip
+"""What a broken file can make the readers of weights raise."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise WeightsError(f"--backbone-weights {path}: no such file.") from error
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
+    except (SafetensorError, *_BROKEN) as error:
         raise WeightsError(f"{path} is no safetensors file or state dict: {error}") from error
     except pickle.UnpicklingError as error:
         raise WeightsError(
@@ -144,7 +151,10 @@ def load_weights(trunk: nn.Module, state: Mapping[str, Tensor], source: str) -> 
         raise WeightsError(
             f"{source} does not fit the backbone: {'; '.join(problems)}. Check --backbone."
         )
-    target.load_state_dict({name: state[name] for name in own if name in state}, strict=False)
+    try:
+        target.load_state_dict({name: state[name] for name in own if name in state}, strict=False)
+    except RuntimeError as error:  # Tensors of a kind that cannot be copied, such as sparse ones.
+        raise WeightsError(f"{source} cannot be loaded: {error}") from error
 
 
 def find_cached_weights(name: str) -> Path:

@@ -185,6 +185,10 @@ class ProbeSpec:
 
 
 ModelSpec = BackboneSpec | SmallCnnSpec | GrayCnnSpec | CamelyonSpec | FusionSpec | ProbeSpec
+_NOT_BUILDABLE: Final = (
+    ValueError, TypeError, RuntimeError, LookupError, AttributeError, ArithmeticError, MemoryError,
+    AssertionError, OSError,
+)  # fmt: skip
 _KINDS: Final[Mapping[str, type[ModelSpec]]] = {
     "backbone": BackboneSpec,
     "small_cnn": SmallCnnSpec,
@@ -246,7 +250,7 @@ def parse_model(content: Mapping[str, Any]) -> ModelSpec:
     """
     fields = dict(content)
     kind = fields.pop("kind", None)
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ModelError(f"Model kind {kind!r} is none of {', '.join(_KINDS)}.")
     try:
         if kind in ("fusion", "probe"):
@@ -254,3 +258,18 @@ def parse_model(content: Mapping[str, Any]) -> ModelSpec:
         return _KINDS[kind](**fields)
     except (TypeError, KeyError) as error:
         raise ModelError(f"The description of the {kind} model is broken: {error}.") from error
+
+
+def rebuild_model(content: Any, num_classes: int) -> nn.Module:
+    """Return the model that a run folder describes, with random weights.
+
+    Raises:
+        ModelError: It is no such description, or none of a model that can be built.
+    """
+    if not isinstance(content, Mapping):
+        raise ModelError(f"{str(content)[:60]!r} is no description of a model.")
+    try:
+        return build_model(parse_model(content), num_classes)
+    # What stands in a run folder may be anything: layers without channels, or of terabytes.
+    except _NOT_BUILDABLE as error:
+        raise ModelError(f"{str(content)[:200]} cannot be built: {error}") from error

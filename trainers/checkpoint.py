@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pickle
 import random
+import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -15,6 +16,12 @@ from torch import Tensor, nn
 
 from datasets.files import write_whole
 from trainers.errors import CheckpointError
+
+_BROKEN: Final = (
+    OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+    AssertionError, MemoryError, OverflowError, struct.error,
+)  # fmt: skip
+"""What a broken file can make `torch.load` raise."""
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
@@ -58,7 +65,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is broken or holds more than plain types and tensors; it was not opened, "
             "since it could run code."
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except _BROKEN as error:
         raise CheckpointError(f"{path} is no whole checkpoint: {error}") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} is no checkpoint: it holds a {type(state).__name__}.")
@@ -73,6 +80,8 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor], source: Path
             named.
     """
     own = model.state_dict()
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(f"{source} holds no weights: expected names with tensors.")
     problems = [f"lacks {name}" for name in own if name not in state]
     problems += [f"has an unknown {name}" for name in state if name not in own]
     problems += [
@@ -86,7 +95,10 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor], source: Path
             f"{source} is a checkpoint of another model than {type(model).__name__}: it "
             f"{'; '.join(problems[:3])}{more}."
         )
-    model.load_state_dict(dict(state))
+    try:
+        model.load_state_dict(dict(state))
+    except RuntimeError as error:  # Tensors of a kind that cannot be copied, such as sparse ones.
+        raise CheckpointError(f"{source} cannot be loaded: {error}") from error
 
 
 def rng_state() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from models.backbone_classifier import BackboneClassifier
 from models.errors import ModelError
-from models.registry import build_model, parse_model
+from models.registry import rebuild_model
 from trainers.checkpoint import load_model_state, read_checkpoint
 from trainers.errors import RunError
 from trainers.run import BEST_CHECKPOINT, read_finished
@@ -43,15 +43,25 @@ def restore_classifier(run_dir: Path) -> RestoredClassifier:
         CheckpointError: Its checkpoint is broken or of another model.
     """
     config, summary = read_finished(run_dir)
-    classes = tuple(config.get("classes") or ())
-    if not classes or "model" not in config:
+    named = config.get("classes")
+    classes = tuple(named) if isinstance(named, list) else ()
+    data = summary.get("data")
+    if (
+        not classes
+        or not all(isinstance(name, str) for name in classes)
+        or len(set(classes)) < len(classes)
+        or "model" not in config
+        or not isinstance(data, dict)
+        or not {"name", "synthetic"} <= set(data)
+        or "experiment" not in summary
+    ):
         raise RunError(
-            f"{run_dir} names no model and classes in its config.json: it is no run of a "
-            "classifier, or of an earlier version of this project. Pass another run, or train it "
-            "again with --overwrite."
+            f"{run_dir} names no model and classes in its config.json, or no data in its "
+            "summary.json: it is no run of a classifier, or of an earlier version of this "
+            "project. Pass another run, or train it again with --overwrite."
         )
     try:
-        model = build_model(parse_model(config["model"]), len(classes))
+        model = rebuild_model(config["model"], len(classes))
     except ModelError as error:
         raise RunError(f"The model of {run_dir} cannot be built: {error}") from error
     load_best(model, run_dir)

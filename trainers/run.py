@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 
 from datasets.files import remove_unfinished, write_whole
 from datasets.locks import LockedError, OwnedLock
+from datasets.safe_json import read_json_object
 from datasets.samples import Sample
 from trainers.errors import RunError
 
@@ -187,12 +188,9 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: The file is missing or no JSON object.
     """
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path} holds no JSON object.")
-    return content
+        return read_json_object(path)
+    except ValueError as error:
+        raise RunError(str(error)) from error
 
 
 def read_finished(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 import shutil
@@ -12,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Final, Protocol
+from typing import IO, Final, Protocol, cast
 
 from datasets.errors import DatasetError
 
@@ -22,6 +23,7 @@ MIN_LIMIT: Final = 1_000_000_000
 """Bytes that may always come out, whatever the ratio."""
 MAX_ENTRIES: Final = 2_000_000
 _BLOCK: Final = 1 << 20
+_MAX_HEADER: Final = _BLOCK
 _IGNORED: Final = "__MACOSX"
 _TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -106,7 +108,11 @@ def _unpack_zip(archive: Path, folder: Path, budget: _Budget) -> None:
 
 
 def _unpack_tar(archive: Path, folder: Path, budget: _Budget) -> None:
-    with _clear_errors(archive), tarfile.open(archive) as file:
+    with (
+        _clear_errors(archive),
+        _open_plain(archive) as stream,
+        tarfile.open(fileobj=_Guarded(archive, stream, budget), mode="r:") as file,  # type: ignore[call-overload]
+    ):
         for entry in file:
             target = _find_target(archive, entry.name, folder)
             if target is None or entry.isdir():
@@ -116,6 +122,53 @@ def _unpack_tar(archive: Path, folder: Path, budget: _Budget) -> None:
                 raise DatasetError(f"{archive}: {entry.name} is a link or a device.")
             with source:
                 budget.copy(source, target)
+
+
+def _open_plain(archive: Path) -> IO[bytes]:
+    """Return what the archive holds, no longer compressed."""
+    name = archive.name.lower()
+    if name.endswith((".gz", ".tgz")):
+        return cast("IO[bytes]", gzip.open(archive))
+    if name.endswith(".bz2"):
+        return cast("IO[bytes]", bz2.open(archive))
+    if name.endswith(".xz"):
+        return cast("IO[bytes]", lzma.open(archive))
+    return archive.open("rb")
+
+
+class _Guarded:
+    """A tar file's bytes, of which no header may be large and no entry may reach too far.
+
+    Headers with long names are read at once, and what stands before an entry is unpacked even if
+    it is not kept.
+    """
+
+    def __init__(self, archive: Path, stream: IO[bytes], budget: _Budget) -> None:
+        self._archive = archive
+        self._stream = stream
+        self._end = budget.bytes_left + MIN_LIMIT
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        if not 0 <= size <= _MAX_HEADER:
+            raise DatasetError(
+                f"{self._archive}: a header of {size:,} bytes; it looks like an archive bomb. "
+                "Nothing was kept."
+            )
+        return self._stream.read(size)
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        """Go to a position."""
+        if position > self._end:
+            raise DatasetError(
+                f"{self._archive}: an entry reaches to byte {position:,}; it looks like an archive "
+                "bomb. Nothing was kept."
+            )
+        return self._stream.seek(position, whence)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._stream.tell()
 
 
 def _find_target(archive: Path, name: str, folder: Path) -> Path | None:

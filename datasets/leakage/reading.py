@@ -12,8 +12,9 @@ from PIL import Image
 
 from datasets.errors import DatasetError, UnreadableImageError
 from datasets.images import read_image
+from datasets.safe_hdf5 import HDF5_ERRORS, read_texts
 from datasets.samples import hash_file
-from datasets.wsi.store import open_tiles
+from datasets.wsi.store import get_images, open_tiles
 
 TILE_FILE_SUFFIX: Final = ".h5"
 """A path that leads on from such a file, ``slides/NAME.h5/x0_y512``, is a tile in it."""
@@ -43,8 +44,8 @@ def read_pixels(path: Path) -> Image.Image:
     try:
         row = _index_tiles(file, file.stat().st_mtime_ns)[path.name]
         with open_tiles(file) as opened:
-            return Image.fromarray(np.asarray(opened["image"][row], dtype=np.uint8))
-    except (DatasetError, OSError, KeyError, TypeError, ValueError) as error:
+            return Image.fromarray(np.asarray(get_images(opened)[row], dtype=np.uint8))
+    except (DatasetError, *HDF5_ERRORS) as error:
         raise UnreadableImageError(
             f"{file} does not give the tile {path.name} ({error}). Delete the file and cut the "
             "slide again with experiments/tile_slides.py, or pass --skip-unreadable."
@@ -64,5 +65,5 @@ def _is_tile(path: Path) -> bool:
 def _index_tiles(file: Path, changed: int) -> dict[str, int]:
     """Return the row of each tile by its place; `changed` tells versions of the file apart."""
     with open_tiles(file) as opened:
-        names = opened["sample_id"].asstr()[:]
+        names = read_texts(opened, "sample_id")
     return {name.rsplit("/", 1)[-1]: row for row, name in enumerate(names)}

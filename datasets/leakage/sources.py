@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from datasets.errors import DatasetError, UnreadableImageError
+from datasets.image_roots import ImageRoot
 from datasets.images import IMAGE_SUFFIXES, read_image
 from datasets.leakage.audit import AuditedImage
 from datasets.leakage.reading import place_tile
@@ -93,6 +94,7 @@ def _read_manifest(source: Path) -> list[AuditedImage]:
 def _read_tiles(path: Path, source: Path) -> list[AuditedImage]:
     """Return the labelled tiles; a patient in two splits is for the audit to find."""
     images: list[AuditedImage] = []
+    files = ImageRoot(path.parent)
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file, restval="")
@@ -109,7 +111,8 @@ def _read_tiles(path: Path, source: Path) -> list[AuditedImage]:
                         f"{', '.join(SPLITS)}, nor empty."
                     )
                 if row["label"] not in (IGNORED, UNLABELLED):
-                    images.append(_make_tile(row, path.parent, source))
+                    where = f"{path}, line {rows.line_num}"
+                    images.append(_make_tile(row, files, source, where))
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
     if images and not any(image.split for image in images):
@@ -117,9 +120,10 @@ def _read_tiles(path: Path, source: Path) -> list[AuditedImage]:
     return images
 
 
-def _make_tile(row: Mapping[str, str], root: Path, source: Path) -> AuditedImage:
+def _make_tile(row: Mapping[str, str], files: ImageRoot, source: Path, where: str) -> AuditedImage:
+    advice = "Cut the slide again with experiments/tile_slides.py."
     return AuditedImage(
-        path=place_tile(root / row["path"], row["sample_id"]),
+        path=place_tile(files.find(row["path"], where, advice), row["sample_id"]),
         source=source,
         label=row["label"],
         split=row["split"],

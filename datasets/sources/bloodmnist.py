@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
 import zlib
 from functools import lru_cache, partial
@@ -25,6 +27,8 @@ PARTS: Final[MappingProxyType[str, Split]] = MappingProxyType(
 )
 PUBLISHED: Final = {"train": 11_959, "val": 1_712, "test": 3_421}
 """By the ``n_samples`` of the medmnist package."""
+MAX_ARRAY_BYTES: Final = 2_000_000_000
+"""Of one array; train at 224 pixels, the largest, has 1.8 GB."""
 _FILES: Final = {
     28: "bloodmnist.npz",
     64: "bloodmnist_64.npz",
@@ -94,6 +98,8 @@ def _read_labels(path: Path, part: str) -> list[int]:
     labels = _read_array(path, f"{part}_labels")
     if labels.ndim not in (1, 2) or labels.size != len(labels):
         raise DatasetError(f"{path}: {part}_labels has the shape {labels.shape}, expected (N, 1).")
+    if labels.dtype.kind not in "iu":
+        raise DatasetError(f"{path}: {part}_labels is {labels.dtype}, expected whole numbers.")
     values = [int(label) for label in labels.reshape(-1)]
     if values and not 0 <= min(values) <= max(values) < len(CLASSES):
         raise DatasetError(f"{path}: {part}_labels must lie in 0 to {len(CLASSES) - 1}.")
@@ -124,10 +130,16 @@ def _read_array(path: Path, name: str) -> NDArray[np.generic]:
         if isinstance(file, np.ndarray):
             raise DatasetError(f"{path} is a single array, no .npz of BloodMNIST.")
         with file:
+            # What is stated here is also the most that is unpacked.
+            size = file.zip.getinfo(f"{name}.npy").file_size
+            if size > MAX_ARRAY_BYTES:
+                raise ValueError(f"it has {size:,} bytes, allowed are {MAX_ARRAY_BYTES:,}")
             array: NDArray[np.generic] = file[name]
             return array
     except (
-        OSError, KeyError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error,
+        OSError, KeyError, ValueError, EOFError, MemoryError, RuntimeError, NotImplementedError,
+        SyntaxError, TypeError, OverflowError, AttributeError, RecursionError, struct.error,
+        zipfile.BadZipFile, zlib.error, lzma.LZMAError,
     ) as error:  # fmt: skip
         raise DatasetError(
             f"{path}: {name} cannot be read ({error}). Download the file again."

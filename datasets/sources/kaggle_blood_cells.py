@@ -33,6 +33,7 @@ TEST_SIMPLE."""
 PUBLISHED_LABELS: Final = 411
 _COPIES: Final = ("dataset2-master/dataset2-master/images", "dataset2-master/images", "images")
 _PHOTOGRAPHS: Final = ("dataset-master/dataset-master", "dataset-master")
+_MAX_DIGITS: Final = 9
 _LABEL_COLUMNS: Final = ("Image", "Category")
 
 
@@ -175,7 +176,7 @@ def read_photograph_labels(path: Path) -> dict[str, tuple[str, ...]]:
 
 def _parse_label_row(row: dict[str, str], where: str) -> tuple[str, tuple[str, ...]]:
     number = row["Image"].strip()
-    if not (number.isascii() and number.isdigit()):
+    if not (number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS):
         raise DatasetError(f"{where}: Image {number!r} is no number of a photograph.")
     names = tuple(
         name.strip().lower() for name in (row["Category"] or "").split(",") if name.strip()

@@ -10,11 +10,11 @@ from typing import Final
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from datasets.errors import DatasetError
 from datasets.published import PublishedImage, PublishedSet, compare_counts, find_folder
+from datasets.safe_hdf5 import HDF5_ERRORS, get_dataset, read_column
 from datasets.taxonomy import TILE_CLASSES, Split
 
 PARTS: Final[MappingProxyType[str, Split]] = MappingProxyType(
@@ -22,6 +22,7 @@ PARTS: Final[MappingProxyType[str, Split]] = MappingProxyType(
 )
 PUBLISHED: Final = {"train": 262_144, "valid": 32_768, "test": 32_768}
 """By the README of basveeling/pcam."""
+_TILE_SHAPE: Final = (96, 96, 3)
 _FILE: Final = "camelyonpatch_level_2_split_{part}_{kind}"
 
 
@@ -83,8 +84,8 @@ def read_pcam(root: Path) -> PublishedSet:
 def _read_labels(path: Path) -> list[int]:
     try:
         with h5py.File(path) as file:
-            values: NDArray[np.generic] = file["y"][:]
-    except (OSError, KeyError) as error:
+            values = read_column(file, "y")
+    except HDF5_ERRORS as error:
         raise DatasetError(f"{path} cannot be read ({error}). Download it again.") from error
     labels = values.reshape(-1)
     if len(labels) != len(values) or not np.isin(labels, (0, 1)).all():
@@ -95,10 +96,11 @@ def _read_labels(path: Path) -> list[int]:
 def _require_tiles(path: Path, number: int) -> None:
     try:
         with h5py.File(path) as file:
-            shape, dtype = file["x"].shape, file["x"].dtype
-    except (OSError, KeyError, AttributeError) as error:
+            tiles = get_dataset(file, "x")
+            shape, dtype = tiles.shape, tiles.dtype
+    except HDF5_ERRORS as error:
         raise DatasetError(f"{path} cannot be read ({error}). Download it again.") from error
-    if len(shape) != 4 or shape[0] != number or shape[3] != 3 or dtype != np.uint8:
+    if shape != (number, *_TILE_SHAPE) or dtype != np.uint8:
         raise DatasetError(
             f"{path}: x is {dtype} {shape}, expected uint8 ({number}, 96, 96, 3) to fit its labels."
         )
@@ -125,8 +127,8 @@ def _open(path: Path) -> h5py.File:
 
 def _read_tile(path: Path, index: int) -> Image.Image:
     try:
-        return Image.fromarray(_open(path)["x"][index])
-    except OSError as error:
+        return Image.fromarray(get_dataset(_open(path), "x")[index])
+    except HDF5_ERRORS as error:
         raise DatasetError(
             f"{path}: tile {index} cannot be read ({error}). Download it again."
         ) from error

@@ -22,8 +22,18 @@ from numpy.typing import NDArray
 
 from datasets.errors import DatasetError
 from datasets.files import write_whole
+from datasets.image_files import MAX_PIXELS
+from datasets.safe_hdf5 import (
+    HDF5_ERRORS,
+    get_dataset,
+    read_attribute,
+    read_column,
+    read_texts,
+    to_text,
+    to_texts,
+)
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 TILES_FOLDER: Final = "slides"
 """Below the output folder; holds a file a slide, ``NAME.h5``."""
 
@@ -98,14 +108,13 @@ def write_tiles(path: Path, facts: SlideFacts, table: TileTable, images: Iterabl
     shape = (facts.tile_size, facts.tile_size, 3)
     number = len(table.sample_ids)
     _require_free_space(path.parent, number * facts.tile_size**2 * 3)
-    text = h5py.string_dtype()
     with write_whole(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["format"] = FORMAT_VERSION
         for name, value in asdict(facts).items():
-            file.attrs[name] = value
-        file["sample_id"] = np.array(table.sample_ids, dtype=text)
+            file.attrs[name] = to_text(value) if isinstance(value, str) else value
+        file["sample_id"] = to_texts(table.sample_ids)
         file["corner"] = table.corners
-        file["label"] = np.array(table.labels, dtype=text)
+        file["label"] = to_texts(table.labels)
         file["tumor_fraction"] = table.tumor_fractions
         file["tissue_fraction"] = table.tissue_fractions
         pixels = file.create_dataset(
@@ -138,15 +147,15 @@ def read_table(path: Path) -> tuple[SlideFacts, TileTable]:
     try:
         with open_tiles(path) as file:
             table = TileTable(
-                sample_ids=list(file["sample_id"].asstr()[:]),
-                corners=file["corner"][:],
-                labels=list(file["label"].asstr()[:]),
-                tumor_fractions=file["tumor_fraction"][:],
-                tissue_fractions=file["tissue_fraction"][:],
+                sample_ids=read_texts(file, "sample_id"),
+                corners=read_column(file, "corner").astype(np.int64).reshape(-1, 2),
+                labels=read_texts(file, "label"),
+                tumor_fractions=read_column(file, "tumor_fraction").astype(np.float64),
+                tissue_fractions=read_column(file, "tissue_fraction").astype(np.float64),
             )
             facts = _parse_facts(path, file)
-            num_images = len(file["image"])
-    except (OSError, KeyError, TypeError) as error:
+            num_images = len(get_images(file))
+    except HDF5_ERRORS as error:
         raise _broken(path, error) from error
     lengths = {len(getattr(table, field.name)) for field in fields(table)}
     if lengths != {num_images}:
@@ -162,16 +171,35 @@ def open_tiles(path: Path) -> h5py.File:
     """
     try:
         file = h5py.File(path)
-    except OSError as error:
+    except HDF5_ERRORS as error:
         raise _broken(path, error) from error
-    if file.attrs.get("format") != FORMAT_VERSION:
-        version = file.attrs.get("format")
+    try:
+        version = read_attribute(file, "format")
+    except HDF5_ERRORS as error:
+        file.close()
+        raise _broken(path, error) from error
+    if version != FORMAT_VERSION:
         file.close()
         raise DatasetError(
             f"{path} is of format {version}, expected {FORMAT_VERSION}. Delete it and cut the "
             "slide again with experiments/tile_slides.py."
         )
     return file
+
+
+def get_images(file: h5py.File) -> h5py.Dataset:
+    """Return the pixels of all tiles, uint8 (N, S, S, 3).
+
+    Raises:
+        ValueError: They are something else, or lie outside of the file.
+        Exception: Another of `HDF5_ERRORS`.
+    """
+    images = get_dataset(file, "image")
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+        raise ValueError(f"image is {images.dtype} of the shape {images.shape}")
+    if images.shape[1] * images.shape[2] > MAX_PIXELS:
+        raise ValueError(f"its tiles have {images.shape[1]}x{images.shape[2]} pixels")
+    return images
 
 
 def _begin_writeback(descriptor: int, start: int) -> int:
@@ -190,14 +218,14 @@ def _begin_writeback(descriptor: int, start: int) -> int:
 def _parse_facts(path: Path, file: h5py.File) -> SlideFacts:
     try:
         values: dict[str, Any] = {
-            field.name: file.attrs[field.name] for field in fields(SlideFacts)
+            field.name: read_attribute(file, field.name) for field in fields(SlideFacts)
         }
         for name in ("tile_size", "level0_size", "level", "read_size"):
             values[name] = int(values[name])
         values["mpp"] = float(values["mpp"])
         values["is_synthetic"] = bool(values["is_synthetic"])
         json.loads(values["options"])
-    except (KeyError, ValueError, TypeError) as error:
+    except (*HDF5_ERRORS, RecursionError) as error:
         raise _broken(path, error) from error
     return SlideFacts(**values)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -15,11 +14,14 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from datasets.errors import DatasetError
+from datasets.image_roots import ImageRoot
 from datasets.images import FeatureLookup, ImageSize, to_tensor
+from datasets.safe_hdf5 import HDF5_ERRORS, read_texts
+from datasets.safe_json import read_json_object
 from datasets.samples import Sample, SampleSet
 from datasets.taxonomy import SPLITS, TILE_CLASSES
 from datasets.wsi.manifest import TILE_COLUMNS, TILES_INFO_NAME, TILES_NAME
-from datasets.wsi.store import IGNORED, UNLABELLED, open_tiles
+from datasets.wsi.store import IGNORED, UNLABELLED, get_images, open_tiles
 
 
 def is_tile_root(root: Path) -> bool:
@@ -36,7 +38,7 @@ def read_slide_tiles(root: Path) -> SampleSet:
     """
     path, info_path = root / TILES_NAME, root / TILES_INFO_NAME
     try:
-        info = json.loads(info_path.read_text())
+        info = read_json_object(info_path)
         name, is_synthetic = str(info["name"]), bool(info["synthetic"])
         skipped = tuple(map(str, info.get("failed", ())))
         with path.open(newline="", encoding="utf-8") as file:
@@ -53,8 +55,9 @@ def read_slide_tiles(root: Path) -> SampleSet:
             f"{path} or {info_path.name} cannot be read ({error}). Write them again with "
             "experiments/tile_slides.py; finished slides are kept."
         ) from error
+    files = ImageRoot(root)
     samples = [
-        _make_sample(row, root, f"{path}, row {number}")
+        _make_sample(row, files, f"{path}, row {number}")
         for number, row in enumerate(rows, start=1)
         if row["label"] not in (IGNORED, UNLABELLED)
     ]
@@ -66,15 +69,9 @@ def read_slide_tiles(root: Path) -> SampleSet:
     return tiles
 
 
-def _make_sample(row: Mapping[str, str], root: Path, where: str) -> Sample:
-    relative = PurePosixPath(row["path"])
-    if relative.is_absolute() or ".." in relative.parts:
-        raise DatasetError(f"{where}: path {row['path']!r} leads out of {root}.")
-    if not (root / relative).is_file():
-        raise DatasetError(
-            f"{where}: no file {root / relative}. Cut the slide again with "
-            "experiments/tile_slides.py."
-        )
+def _make_sample(row: Mapping[str, str], files: ImageRoot, where: str) -> Sample:
+    advice = "Cut the slide again with experiments/tile_slides.py."
+    path = files.find(row["path"], where, advice)
     split = next((known for known in SPLITS if known == row["split"]), None)
     if split is None:
         raise DatasetError(
@@ -89,7 +86,7 @@ def _make_sample(row: Mapping[str, str], root: Path, where: str) -> Sample:
         )
     return Sample(
         sample_id=row["sample_id"],
-        path=root / relative,
+        path=path,
         label=row["label"],
         split=split,
         group=row["group"],
@@ -147,11 +144,11 @@ class SlideTileDataset(Dataset[dict[str, Any]]):
         try:
             if sample.path not in self._files:
                 file = open_tiles(sample.path)
-                rows = {name: row for row, name in enumerate(file["sample_id"].asstr()[:])}
-                self._files[sample.path] = (file["image"], rows)
+                rows = {name: row for row, name in enumerate(read_texts(file, "sample_id"))}
+                self._files[sample.path] = (get_images(file), rows)
             images, row_of = self._files[sample.path]
             return Image.fromarray(np.asarray(images[row_of[sample.sample_id]], dtype=np.uint8))
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except HDF5_ERRORS as error:
             raise DatasetError(
                 f"{sample.path} does not give the tile {sample.sample_id} ({error}). Delete the "
                 "file and cut the slide again with experiments/tile_slides.py."

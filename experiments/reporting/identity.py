@@ -45,7 +45,9 @@ def rebuild_command(run: FinishedRun, *, with_seed: bool = True) -> str:
         with_seed: Without it, the seed is left out.
     """
     experiment = str(run.config.get("experiment") or run.summary["experiment"])
-    defaults = read_defaults(_ROOT / "experiments" / f"{experiment}.py")
+    # The name comes from a run folder and must not lead to other files.
+    is_name = experiment.isidentifier()
+    defaults = read_defaults(_ROOT / "experiments" / f"{experiment}.py") if is_name else {}
     words = ["python", f"experiments/{experiment}.py"]
     for name, value in run.config.get("options", {}).items():
         left_out = name in _MACHINE or (name == "seed" and not with_seed)

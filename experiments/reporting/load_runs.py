@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from datasets.safe_json import read_json_object
+from experiments.reporting.run_schema import find_problem
+
 _SUMMARY: Final = "summary.json"
 _CONFIG: Final = "config.json"
 _METRICS: Final = "metrics.csv"
@@ -18,7 +20,6 @@ _PREDICTIONS: Final = "predictions.csv"
 _VAL_PREDICTIONS: Final = "val_predictions.csv"
 _IDENTITY: Final = ("sample_id", "group", "label")
 _PROB: Final = "prob_"
-_NEEDED: Final = ("experiment", "seed", "splits", "epochs", "seconds")
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,13 @@ class FinishedRun:
         """Refuse a folder whose summary is not that of a classifier.
 
         Raises:
-            ValueError: Naming what is missing.
+            ValueError: Naming what is missing or of another kind than it must be.
         """
-        missing = [name for name in _NEEDED if name not in self.summary]
-        data, test = self.summary.get("data"), self.summary.get("test")
-        if not isinstance(data, dict) or not {"name", "synthetic"} <= set(data):
-            missing.append("data.name, data.synthetic")
-        if not isinstance(test, dict) or not isinstance(test.get("per_class"), dict):
-            missing.append("test.per_class")
-        if missing:
+        problem = find_problem(self.summary, self.config)
+        if problem:
             raise ValueError(
-                f"{self.path / _SUMMARY} is not of a finished classifier: it lacks "
-                f"{', '.join(missing)}. Train again with --overwrite, or pass other folders."
+                f"{self.path / _SUMMARY} is not of a finished classifier, or damaged: {problem}. "
+                "Train again with --overwrite, or leave the folder out."
             )
 
     def test_metrics(self, test: str | None = None) -> dict[str, Any]:
@@ -137,7 +133,8 @@ def find_finished(roots: Iterable[Path]) -> list[FinishedRun]:
     """
     paths = sorted({path.parent for root in roots for path in root.rglob(_SUMMARY)})
     return [
-        FinishedRun(path, _read_json(path / _CONFIG), _read_json(path / _SUMMARY)) for path in paths
+        FinishedRun(path, read_json_object(path / _CONFIG), read_json_object(path / _SUMMARY))
+        for path in paths
     ]
 
 
@@ -195,13 +192,3 @@ def _read_csv(path: Path, types: dict[str, type] | None = None) -> pd.DataFrame:
         return pd.read_csv(path, dtype=types, keep_default_na=not types)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object.")
-    return content

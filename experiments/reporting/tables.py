@@ -21,6 +21,8 @@ from experiments.reporting.statistics import (
     restrict_predictions,
 )
 
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
 SYNTHETIC_NOTE = "SYNTHETIC data: the figures show that it runs, nothing about real cells."
 
 
@@ -229,6 +231,16 @@ def replace_between_markers(text: str, name: str, content: str) -> str:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write the table as CSV with four decimals."""
+    """Write the table as CSV with four decimals, no text of which a spreadsheet would run."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
+    guard_formulas(table).to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
+
+
+def guard_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with texts and heads that no spreadsheet takes for a formula."""
+    return table.map(_guard).rename(columns=_guard)
+
+
+def _guard(value: Any) -> Any:
+    is_risky = isinstance(value, str) and value.startswith(_FORMULA_STARTS) and len(value) > 1
+    return f"'{value}" if is_risky else value

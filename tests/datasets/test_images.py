@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import images as images_module
+from datasets import image_files
 from datasets.errors import DatasetError, UnreadableImageError
 from datasets.images import ImageDataset, list_images, read_image, read_mask, split_readable
 from datasets.samples import Sample
@@ -83,7 +83,7 @@ def test_missing_file_is_named(tmp_path: Path):
 
 
 def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(images_module, "MAX_PIXELS", 99)
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 99)
     Image.new("RGB", (10, 10)).save(tmp_path / "bomb.png")
     with pytest.raises(UnreadableImageError, match="10x10 pixels are more than"):
         read_image(tmp_path / "bomb.png")

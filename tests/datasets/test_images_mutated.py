@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import images as images_module
+from datasets import image_files
 from datasets.errors import UnreadableImageError
 from datasets.images import read_image
 
@@ -22,7 +22,7 @@ MUTATIONS = 30
 @pytest.fixture(autouse=True)
 def few_pixels_and_no_warnings(monkeypatch):
     """A header that claims a huge image is refused early, which keeps these tests quick."""
-    monkeypatch.setattr(images_module, "MAX_PIXELS", 1_000_000)
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 1_000_000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -123,7 +123,7 @@ def find_test_sets(runs: Sequence[FinishedRun]) -> list[TestSet]:
         ValueError: A file of a run is damaged.
     """
     for run in runs:
-        _require_reportable(run)
+        run.require_classifier()
     whole = [run for run in runs if run.config.get("options", {}).get("fold") is None]
     drafts: dict[tuple[str, str | None, str], list[tuple[FinishedRun, pd.DataFrame]]] = {}
     for run in sorted(whole or runs, key=lambda run: str(run.path.resolve())):
@@ -174,30 +174,6 @@ def find_unfinished(roots: Iterable[Path]) -> list[str]:
         for folder in folders
         if not (folder / "summary.json").is_file()
     )
-
-
-def _require_reportable(run: FinishedRun) -> None:
-    """Refuse a run whose files hold something else than what the report shows of them.
-
-    Raises:
-        ValueError: Naming the file and the entry.
-    """
-    run.require_classifier()
-    expected: tuple[tuple[str, Any, type], ...] = (
-        ("config.json: options", run.config.get("options", {}), Mapping),
-        ("summary.json: splits", run.summary["splits"], Mapping),
-        ("summary.json: other_tests", run.summary.get("other_tests", {}), Mapping),
-        ("summary.json: seed", run.summary["seed"], int),
-        ("summary.json: label_percent", run.summary.get("label_percent") or 0, int),
-        ("summary.json: data.left_out", run.summary["data"].get("left_out", {}), Mapping),
-        ("summary.json: data.skipped", run.summary["data"].get("skipped", []), list),
-    )
-    for where, value, kind in expected:
-        if not isinstance(value, kind):
-            raise ValueError(
-                f"{run.path}/{where} is {value!r:.40}, no {kind.__name__.lower()}. The file is "
-                "damaged: train again with --overwrite, or leave the folder out."
-            )
 
 
 def _tell_apart(test_set: TestSet) -> TestSet:

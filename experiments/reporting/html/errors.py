@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 import os
-import struct
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +11,13 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
-from datasets.errors import DatasetError
+from datasets.errors import DatasetError, UnreadableImageError
+from datasets.image_files import DECODE_ERRORS, open_image
+from datasets.image_roots import ImageRoot, allowed_folders, find_stated_root, is_below
 from datasets.manifest import MANIFEST_NAME
+from datasets.safe_json import read_json_object
 from experiments.reporting.html.entries import Entry
 from experiments.reporting.load_runs import FinishedRun
 
@@ -25,12 +26,7 @@ MAX_ERRORS: Final = 8
 
 _SIDE: Final = 112
 _QUALITY: Final = 82
-_MAX_PIXELS: Final = 120_000_000
 _MAX_INDEXED: Final = 500_000
-_DECODE_ERRORS: Final = (
-    OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError,
-    Image.DecompressionBombError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,9 @@ def _candidate_roots(run: FinishedRun) -> Sequence[Path]:
     if not isinstance(named, str) or not named or "\0" in named:
         return []
     bases = [Path(), *run.path.resolve().parents]
-    return list(dict.fromkeys(p for base in bases if (p := base / named).is_dir()))
+    found = dict.fromkeys(p for base in bases if (p := base / named).is_dir())
+    allowed = allowed_folders()
+    return [p for p in found if allowed is None or is_below(p.resolve(), allowed)]
 
 
 def _read_manifest(root: Path) -> tuple[Path, dict[str, str]] | None:
@@ -128,23 +126,19 @@ def _read_manifest(root: Path) -> tuple[Path, dict[str, str]] | None:
     if not (root / MANIFEST_NAME).is_file():
         return None
     try:
-        info = json.loads((root / MANIFEST_NAME).with_suffix(".json").read_text())
+        info = read_json_object((root / MANIFEST_NAME).with_suffix(".json"))
         rows = pd.read_csv(root / MANIFEST_NAME, dtype=str, keep_default_na=False)
         paths = dict(zip(rows["sample_id"], rows["path"], strict=True))
-        return root / str(info.get("image_root", ".")), paths
-    except (OSError, ValueError, KeyError, AttributeError, DatasetError):
+        return find_stated_root(str(info.get("image_root", ".")), root, root), paths
+    except (OSError, ValueError, KeyError, DatasetError):
         return None
 
 
 def _join(root: Path, name: str) -> Path | None:
     """Return the file below `root`; a name from a table must not lead out of it."""
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts or "\0" in name:
-        return None
     try:
-        path = root / relative
-        return path if path.is_file() else None
-    except OSError:
+        return ImageRoot(root).find(name, "", "")
+    except DatasetError:
         return None
 
 
@@ -164,13 +158,11 @@ def _index(root: Path) -> dict[str, list[str]]:
 
 def _shrink(path: Path) -> bytes | None:
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                return None
+        with open_image(path) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
             upright.thumbnail((_SIDE, _SIDE))
             buffer = io.BytesIO()
             upright.save(buffer, format="JPEG", quality=_QUALITY)
             return buffer.getvalue()
-    except _DECODE_ERRORS:
+    except (*DECODE_ERRORS, UnreadableImageError):
         return None

@@ -15,12 +15,11 @@ from experiments.reporting.class_tables import format_score
 from experiments.reporting.html.scores import ALL_CLASSES
 from experiments.reporting.html.verdict import format_p
 from experiments.reporting.statistics import METRICS
-from experiments.reporting.tables import SYNTHETIC_NOTE
+from experiments.reporting.tables import SYNTHETIC_NOTE, guard_formulas
 
 TABLE_NAMES: Final = ("results", "pairs", "classes")
 ENDINGS: Final = (".md", ".csv", ".tex")
 
-_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 _MARKDOWN_MARKS: Final = re.compile(r"([\\`*<>|\[\]~$])")
 _UNKNOWN: Final = "-"
 
@@ -125,7 +124,7 @@ def write_tables(
         )
         texts = {
             ".md": f"{note}\n\n{to_markdown(shown)}\n".lstrip("\n"),
-            ".csv": _guard_formulas(numbers).to_csv(
+            ".csv": guard_formulas(numbers).to_csv(
                 index=False, float_format="%.6f", lineterminator="\n"
             ),
             ".tex": f"% {note}\n{latex}" if note else latex,
@@ -173,13 +172,3 @@ def _format_count(value: Any) -> str:
 
 def _escape_markdown(text: str) -> str:
     return _MARKDOWN_MARKS.sub(r"\\\1", text.replace("&", "&amp;"))
-
-
-def _guard_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with texts that no spreadsheet takes for a formula."""
-
-    def guard(value: Any) -> Any:
-        is_risky = isinstance(value, str) and value.startswith(_FORMULA_STARTS)
-        return f"'{value}" if is_risky else value
-
-    return table.map(guard)

@@ -357,10 +357,10 @@ def test_commands_and_environment_are_those_of_the_runs(make_run, tmp_path):
 @pytest.mark.parametrize(
     ("file", "changes", "message"),
     [
-        ("config.json", {"options": [1]}, "config.json: options is"),
-        ("summary.json", {"seed": "0"}, "summary.json: seed is '0', no int"),
-        ("summary.json", {"splits": 3}, "summary.json: splits is 3"),
-        ("summary.json", {"label_percent": {}, "other_tests": []}, "other_tests is"),
+        ("config.json", {"options": [1]}, r"options is \[1\], no mapping"),
+        ("summary.json", {"seed": "0"}, "seed is '0', no whole number"),
+        ("summary.json", {"splits": 3}, "splits is 3, no mapping"),
+        ("summary.json", {"label_percent": 1, "other_tests": []}, "other_tests is"),
     ],
 )
 def test_damaged_runs_are_refused_by_name(make_run, tmp_path, file, changes, message):

@@ -1,0 +1,99 @@
+"""HDF5 from strangers: values that lie in the file itself, and no more of them than is meant.
+
+A file may hold links into other files, datasets whose bytes are those of any file of the disk, and
+datasets of a few bytes that become terabytes when they are read. Texts of varying length lie in a
+heap in which one damaged byte makes the HDF5 library loop for ever; those that are written and
+read here have one length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_ROWS: Final = 20_000_000
+"""Of a column that is read whole; PatchCamelyon, the largest set, has 262,144."""
+MAX_TEXT_BYTES: Final = 2**30
+"""Of the texts of one column."""
+
+HDF5_ERRORS: Final = (
+    OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError,
+    OverflowError, IndexError, NotImplementedError,
+)  # fmt: skip
+"""What a broken file can make h5py raise."""
+
+
+def get_dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return the dataset `name`, whose bytes lie in `file` itself.
+
+    Raises:
+        ValueError: It is a link, or lies in other files.
+        Exception: Another of `HDF5_ERRORS`: it is missing or broken.
+    """
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise KeyError(f"there is no {name}")
+    found = file[name] if isinstance(link, h5py.HardLink) else None
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{name} is a link or a group")
+    if found.external or found.is_virtual:
+        raise ValueError(f"the values of {name} lie outside of the file")
+    return found
+
+
+def read_column(file: h5py.File, name: str) -> NDArray[np.generic]:
+    """Return a whole dataset of numbers.
+
+    Raises:
+        ValueError: It holds too much or no numbers, or as `get_dataset`.
+        Exception: Another of `HDF5_ERRORS`.
+    """
+    column = get_dataset(file, name)
+    if column.ndim < 1 or column.size > MAX_ROWS or column.dtype.kind not in "biuf":
+        raise ValueError(f"{name} is {column.dtype} of the shape {column.shape}")
+    values: NDArray[np.generic] = column[:]
+    return values
+
+
+def read_texts(file: h5py.File, name: str) -> list[str]:
+    """Return a column that `to_texts` made, (N,).
+
+    Raises:
+        ValueError: It holds too much or no such texts, or as `get_dataset`.
+        Exception: Another of `HDF5_ERRORS`.
+    """
+    column = get_dataset(file, name)
+    if column.ndim != 1 or column.dtype.kind != "S":
+        raise ValueError(f"{name} holds no texts of one length")
+    if column.size * column.dtype.itemsize > MAX_TEXT_BYTES:
+        raise ValueError(f"the texts of {name} are too many or too long")
+    return [bytes(value).decode() for value in column[:]]
+
+
+def read_attribute(file: h5py.File, name: str) -> str | int | float | bool:
+    """Return an attribute, a number or what `to_text` made.
+
+    Raises:
+        ValueError: It is something else.
+        Exception: Another of `HDF5_ERRORS`: it is missing or broken.
+    """
+    kind = file.attrs.get_id(name)
+    if kind.shape != () or kind.dtype.kind not in "biufS":
+        raise ValueError(f"the attribute {name} is {kind.dtype} of the shape {kind.shape}")
+    value = file.attrs[name]
+    plain: str | int | float | bool = value.decode() if kind.dtype.kind == "S" else value.item()
+    return plain
+
+
+def to_texts(texts: Sequence[str]) -> NDArray[np.bytes_]:
+    """Return texts in UTF-8, as long each as the longest, for a dataset."""
+    return np.array([text.encode() for text in texts], dtype=bytes)
+
+
+def to_text(text: str) -> NDArray[np.bytes_]:
+    """Return a text in UTF-8 for an attribute, shape ()."""
+    return np.array(text.encode(), dtype=f"S{max(1, len(text.encode()))}")

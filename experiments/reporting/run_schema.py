@@ -1,0 +1,117 @@
+"""What the files of a finished classifier's run folder must hold, whoever wrote them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+MAX_COUNT: Final = 10**12
+"""Of images, epochs, seeds and parameters; larger ones are typing errors or worse."""
+
+_TEST_NAME: Final = re.compile(r"\w[\w.+=-]*")
+"""Names of further tests are part of file names."""
+
+_REQUIRED: Final = ("experiment", "seed", "splits", "epochs", "seconds", "data", "test")
+
+
+def find_problem(summary: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the entries that tables and figures read; None if nothing is."""
+    missing = [name for name in _REQUIRED if name not in summary]
+    if missing:
+        return f"it lacks {', '.join(missing)}"
+    data, test = summary["data"], summary["test"]
+    if not isinstance(data, Mapping) or not {"name", "synthetic"} <= set(data):
+        return "it lacks data.name, data.synthetic"
+    if not isinstance(test, Mapping) or not isinstance(test.get("per_class"), Mapping):
+        return "it lacks test.per_class"
+    for name, value, is_right, expected in _list_entries(summary, config):
+        if not is_right(value):
+            return f"{name} is {repr(value)[:60]}, no {expected}"
+    return None
+
+
+def _list_entries(
+    summary: Mapping[str, Any], config: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Callable[[Any], bool], str]]:
+    """Yield name, value, test and expectation of each entry; what a later one needs comes first."""
+    data, others = summary["data"], summary.get("other_tests", {})
+    yield "experiment", summary["experiment"], _is_text, "text"
+    yield "seed", summary["seed"], _is_count, "whole number"
+    yield "epochs", summary["epochs"], _is_count, "whole number"
+    yield "seconds", summary["seconds"], _is_number, "number"
+    yield "label_percent", summary.get("label_percent"), _or_none(_is_count), "whole number"
+    yield "best_epoch", summary.get("best_epoch"), _or_none(_is_count), "whole number"
+    yield "protocol", summary.get("protocol"), _or_none(_is_text), "text"
+    yield "data.name", data["name"], _is_text, "text"
+    yield "data.left_out", data.get("left_out", {}), _is_mapping, "mapping"
+    yield "data.skipped", data.get("skipped", []), _is_list, "list"
+    yield "splits", summary["splits"], _is_mapping, "mapping"
+    for split, content in summary["splits"].items():
+        yield f"splits.{split}", content, _is_mapping, "mapping"
+        yield f"splits.{split}.images", content.get("images", {}), _is_counts, "numbers by class"
+        for key in ("masked", "groups"):
+            yield f"splits.{split}.{key}", content.get(key), _or_none(_is_count), "whole number"
+    yield "parameters", summary.get("parameters", {}), _is_counts, "numbers by name"
+    yield "other_tests", others, _is_mapping, "mapping"
+    for name in others:
+        yield f"other_tests.{name[:60]}", name, _is_test_name, "name that a file may have"
+    for name, test in [("test", summary["test"]), *others.items()]:
+        yield name, test, _is_mapping, "mapping"
+        yield from _list_scores(name, test)
+    yield "options", config.get("options", {}), _is_mapping, "mapping"
+    yield "experiment in config.json", config.get("experiment"), _or_none(_is_text), "text"
+
+
+def _list_scores(
+    name: str, test: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Callable[[Any], bool], str]]:
+    for key, value in test.items():
+        if key in ("per_class", "loss_by_class"):
+            yield f"{name}.{key}", value, _is_mapping, "mapping"
+        elif key == "restricted":
+            yield f"{name}.{key}", value, _is_mapping, "mapping"
+            yield f"{name}.{key}.classes", value.get("classes"), _is_texts, "list of texts"
+            for score in ("accuracy", "balanced_accuracy", "macro_f1"):
+                yield f"{name}.{key}.{score}", value.get(score), _is_number, "number"
+        elif key == "confusion_matrix":
+            yield f"{name}.{key}", value, _is_list, "list"
+        elif isinstance(value, bool | str | list | dict):
+            yield f"{name}.{key}", value, _or_none(_is_number), "number"
+
+
+def _or_none(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or is_right(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_test_name(value: Any) -> bool:
+    return isinstance(value, str) and _TEST_NAME.fullmatch(value) is not None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+
+
+def _is_counts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(_is_count(number) for number in value.values())

@@ -1,0 +1,110 @@
+"""Small files of every kind that is read, and ways to spoil them; all made here."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from datasets.features import FeatureSpec, write_store
+from datasets.packing import write_pack
+from datasets.wsi.store import SlideFacts, TileTable, write_tiles
+
+SIDE = 8
+KEYS = ("a", "b", "c", "d")
+SPEC = FeatureSpec("encoder", "0", "none", "32-true", (5,))
+TILES = ("n/x0_y0", "n/x8_y0")
+
+
+def encode(image: Image.Image, file_format: str, **options: object) -> bytes:
+    """Return the image as the bytes of a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def mutate(content: bytes, rng: np.random.Generator) -> bytes:
+    """Cut the file off, or change one or several bytes, more of them near its beginning."""
+    kind = rng.integers(4)
+    if kind == 0:
+        return content[: rng.integers(len(content))]
+    changed = bytearray(content)
+    for _ in range(1 if kind == 1 else int(rng.integers(2, 20))):
+        reach = len(changed) if rng.random() < 0.6 else min(2048, len(changed))
+        changed[rng.integers(reach)] = rng.integers(256)
+    return bytes(changed)
+
+
+def make_pack(path: Path) -> None:
+    images = [torch.full((3, SIDE, SIDE), index, dtype=torch.uint8) for index in range(len(KEYS))]
+    write_pack(path, SIDE, KEYS, images)
+
+
+def make_store(path: Path) -> None:
+    write_store(path, SPEC, KEYS, [np.ones((len(KEYS), *SPEC.shape))])
+
+
+def make_tiles(path: Path) -> None:
+    facts = SlideFacts("n", "g", "", "0", "k", "{}", SIDE, SIDE, 0, SIDE, 0.5)
+    corners = np.zeros((2, 2), dtype=np.int64)
+    table = TileTable(list(TILES), corners, ["normal", "tumor"], np.zeros(2), np.zeros(2))
+    write_tiles(path, facts, table, [bytes(3 * SIDE**2)] * 2)
+
+
+def make_pcam(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["x"] = np.zeros((2, 96, 96, 3), dtype=np.uint8)
+
+
+def make_npz(path: Path) -> None:
+    arrays = {}
+    for part in ("train", "val", "test"):
+        arrays[f"{part}_images"] = np.full((4, SIDE, SIDE, 3), 7, dtype=np.uint8)
+        arrays[f"{part}_labels"] = np.arange(4)[:, None]
+    np.savez_compressed(path, **arrays)
+
+
+def make_checkpoint(path: Path) -> None:
+    torch.save({"model": {"weight": torch.ones(3)}, "epoch": 3, "rng": [1, {"a": 2}]}, path)
+
+
+def make_legacy_checkpoint(path: Path) -> None:
+    state = {"model": {"weight": torch.ones(3)}}
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
+def make_safetensors(path: Path) -> None:
+    save_file({"weight": torch.ones(3), "bias": torch.zeros(2, 2)}, path)
+
+
+def make_slide(path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    # OpenSlide opens tiled TIFF files only.
+    tiled = {322: 128, 323: 128}
+    Image.fromarray(pixels).save(path, "TIFF", compression="jpeg", tiffinfo=tiled)
+
+
+def make_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a/b.txt", "text" * 50)
+        file.writestr("c.txt", "more")
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "pack.h5": make_pack,
+    "store.h5": make_store,
+    "tiles.h5": make_tiles,
+    "pcam.h5": make_pcam,
+    "bloodmnist.npz": make_npz,
+    "last.ckpt": make_checkpoint,
+    "legacy.ckpt": make_legacy_checkpoint,
+    "weights.safetensors": make_safetensors,
+    "archive.zip": make_zip,
+}

@@ -1,0 +1,148 @@
+"""Images that are broken, odd, huge or something else: a clear error or a right picture."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.errors import DatasetError, UnreadableImageError
+from datasets.image_files import MAX_PIXELS
+from datasets.images import ImageDataset, read_image, read_mask, split_readable
+from datasets.listing import read_size
+from datasets.masks import find_masks
+from datasets.preparing import hash_images
+from datasets.published import PublishedImage, PublishedSet
+from datasets.samples import Sample, hash_file
+from experiments.reporting.html.errors import _shrink
+from tests.faults.corpus import encode
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_MEMORY = 2_500_000_000
+"""Bytes of address space in which a child reads the largest image that is allowed, Python, NumPy
+and torch included."""
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+
+
+def png_that_states(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header states a size."""
+    content = bytearray(encode(Image.new("L", (1, 1)), "PNG"))
+    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    return bytes(content)
+
+
+BROKEN = {
+    "zero bytes": b"",
+    "text posing as JPEG": b"This is no image.\n" * 50,
+    "web page posing as JPEG": b"<!DOCTYPE html><html><body>Log in first</body></html>",
+    "vector graphics": b"<svg xmlns='http://www.w3.org/2000/svg'><rect/></svg>",
+    "postscript, which Pillow would hand to Ghostscript": POSTSCRIPT,
+    "header alone": encode(Image.new("RGB", (64, 64)), "JPEG")[:20],
+    "truncated": encode(Image.effect_noise((64, 64), 80), "PNG")[:-600],
+    "decompression bomb": png_that_states(60_000, 60_000),
+    "a little too large": png_that_states(10_000, MAX_PIXELS // 10_000 + 1),
+    "icon": encode(Image.new("RGB", (32, 32)), "ICO"),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_every_reader_refuses_or_counts_what_is_no_good_image(content: bytes, tmp_path: Path):
+    path = tmp_path / "cell.jpg"
+    path.write_bytes(content)
+    for read in (read_image, lambda p: read_mask(p, (1, 1))):
+        with pytest.raises(UnreadableImageError, match=r"cell\.jpg"):
+            read(path)
+    assert split_readable([path]) == ([], [path])
+    assert _shrink(path) is None
+    (tmp_path / "mask/a").mkdir(parents=True)
+    (tmp_path / "mask/a/cell.png").write_bytes(b"bad")
+    with pytest.raises(UnreadableImageError):
+        find_masks(tmp_path / "mask", {"a": [path]})
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1), (20_000, 20), (20, 20_000), (1, 5_000)], ids="{0[0]}x{0[1]}".format
+)
+def test_odd_sizes_are_read(size: tuple[int, int], tmp_path: Path):
+    path = tmp_path / "cell.png"
+    Image.new("RGB", size, (200, 100, 50)).save(path)
+    data = ImageDataset([Sample("a", path, "a", "train", "a", "a")], ("a",), image_size=16)
+    assert data[0]["image"].shape == (3, 16, 16)
+    assert data[0]["image"][:, 8, 8].tolist() == [200, 100, 50]
+    assert read_size(path) == size
+
+
+def test_ending_need_not_fit_the_content(tmp_path: Path):
+    (tmp_path / "cell.jpg").write_bytes(encode(Image.new("RGB", (9, 9), (1, 200, 3)), "PNG"))
+    assert read_image(tmp_path / "cell.jpg").getpixel((4, 4)) == (1, 200, 3)
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_an_animation_the_first_picture_is_read(file_format: str, tmp_path: Path):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ((200, 0, 0), (0, 200, 0))]
+    content = encode(frames[0], file_format, save_all=True, append_images=frames[1:])
+    (tmp_path / "moving.img").write_bytes(content)
+    red, green, _ = read_image(tmp_path / "moving.img").getpixel((8, 8))
+    assert red > 150 > green
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_exif_tag_turns_the_image_upright(orientation: int, tmp_path: Path):
+    upright = np.zeros((4, 6, 3), dtype=np.uint8)
+    upright[0, 0] = 255
+    # How a camera held that way stores the scene, by the table of the EXIF standard.
+    views = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+             5: upright.transpose(1, 0, 2), 6: np.rot90(upright, 1),
+             7: np.rot90(upright, 2).transpose(1, 0, 2), 8: np.rot90(upright, -1)}  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(views[orientation]))
+    stored.save(tmp_path / "turned.png", exif=exif)
+    assert (np.asarray(read_image(tmp_path / "turned.png")) == upright).all()
+
+
+def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    (tmp_path / "folder.jpg").mkdir()
+    for name in ("pipe.jpg", "zero.jpg", "folder.jpg"):
+        with pytest.raises(UnreadableImageError, match="no regular file"):
+            read_image(tmp_path / name)
+        with pytest.raises(DatasetError, match="no regular file"):
+            hash_file(tmp_path / name)
+
+
+def test_bad_files_of_a_set_are_counted_and_the_rest_is_kept(tmp_path: Path):
+    contents = [*BROKEN.values(), encode(Image.new("RGB", (8, 8)), "PNG")]
+    for index, content in enumerate(contents):
+        (tmp_path / f"{index}.png").write_bytes(content)
+    images = tuple(PublishedImage(path.name, "a", path) for path in sorted(tmp_path.glob("*.png")))
+    hashed = hash_images(PublishedSet("s", ("a",), images, tmp_path), skip_unreadable=True)
+    assert len(hashed.skipped) == len(BROKEN)
+    assert [image.image_id for image in hashed.published.images] == [f"{len(BROKEN)}.png"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "I;16", "L", "CMYK"])
+def test_the_largest_image_fits_into_the_stated_memory(mode: str, tmp_path: Path):
+    """About 10 seconds each."""
+    path = tmp_path / ("large.tif" if mode == "CMYK" else "large.png")
+    Image.new(mode, (10_000, MAX_PIXELS // 10_000)).save(path, compress_level=1)
+    code = "import sys; from pathlib import Path; from datasets.images import read_image, to_tensor"
+    code += "; print(to_tensor(read_image(Path(sys.argv[1])), 64).sum().item())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY)),
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-500:]

@@ -1,0 +1,206 @@
+"""Mutated binary files through every reader: refused by name or read, never a crash or a hang."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from datasets.downloads.unpack import unpack
+from datasets.errors import DatasetError
+from datasets.features import FeatureStore
+from datasets.packing import ImagePack
+from datasets.samples import Sample
+from datasets.sources import bloodmnist, pcam
+from datasets.wsi.slide import Slide
+from datasets.wsi.store import read_table
+from datasets.wsi.training import SlideTileDataset
+from models.backbones import read_state
+from models.errors import ModelError
+from tests.faults.corpus import KEYS, SIDE, SPEC, TILES, WRITERS, make_slide, mutate
+from trainers.checkpoint import load_model_state, read_checkpoint
+from trainers.errors import RunError
+
+REFUSALS = (DatasetError, ModelError, RunError)
+FEW, MANY = 12, 1000
+"""Mutations of each kind of file: always, and in the long run."""
+MAX_SECONDS = 5.0
+MAX_SLIDE_MEMORY = 3_000_000_000
+
+
+def read_pack(path: Path) -> None:
+    pack = ImagePack(path, SIDE)
+    for key in KEYS:
+        if key in pack:
+            assert pack.read(key).shape == (3, SIDE, SIDE)
+
+
+def read_store(path: Path) -> None:
+    store = FeatureStore(path, SPEC.key(KEYS))
+    for key in KEYS:
+        store.read(key)
+
+
+def read_tiles(path: Path) -> None:
+    read_table(path)
+    sample = Sample(TILES[0], path, "normal", "train", "g", "s")
+    assert SlideTileDataset([sample], ("normal", "tumor"), SIDE)[0]["image"].shape == (3, 8, 8)
+
+
+def read_pcam_tiles(path: Path) -> None:
+    pcam._open.cache_clear()
+    pcam._require_tiles(path, 2)
+    assert pcam._read_tile(path, 1).size == (96, 96)
+
+
+def read_cells(path: Path) -> None:
+    bloodmnist._read_images.cache_clear()
+    for image in bloodmnist.read_bloodmnist(path).images:
+        assert image.make is not None
+        image.make()
+
+
+def read_run_checkpoint(path: Path) -> None:
+    model = nn.Module()
+    model.register_buffer("weight", torch.zeros(3))
+    load_model_state(model, read_checkpoint(path).get("model", {}), path)
+
+
+def unpack_archive(path: Path) -> None:
+    unpack(path, path.parent / f"{path.name}-{time.monotonic_ns()}")
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "pack.h5": read_pack,
+    "store.h5": read_store,
+    "tiles.h5": read_tiles,
+    "pcam.h5": read_pcam_tiles,
+    "bloodmnist.npz": read_cells,
+    "last.ckpt": read_run_checkpoint,
+    "legacy.ckpt": read_run_checkpoint,
+    "weights.safetensors": read_state,
+    "archive.zip": unpack_archive,
+}
+
+
+def read_mutations(name: str, number: int, seed: int, folder: Path) -> Counter[str]:
+    """Return how many mutations are read and refused; any other error fails the test."""
+    rng = np.random.default_rng([seed, sorted(READERS).index(name)])
+    WRITERS[name](folder / name)
+    content = (folder / name).read_bytes()
+    READERS[name](folder / name)
+    found: Counter[str] = Counter()
+    for index in range(number):
+        path = folder / f"{index}-{name}"
+        path.write_bytes(mutate(content, rng))
+        start = time.monotonic()
+        try:
+            READERS[name](path)
+            found["read"] += 1
+        except REFUSALS as error:
+            found["refused" if path.name in str(error) else "refused without a name"] += 1
+        assert time.monotonic() - start < MAX_SECONDS
+        path.unlink()
+    assert not found["refused without a name"]
+    return found
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_some_mutated_files_are_read_or_refused(name: str, tmp_path: Path):
+    assert read_mutations(name, FEW, 0, tmp_path)["refused"] >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+def test_many_mutated_files_are_read_or_refused(name: str, tmp_path: Path):
+    """About 30 seconds each: 9,000 files."""
+    found = read_mutations(name, MANY, 1, tmp_path)
+    assert found["read"] + found["refused"] == MANY
+    assert found["refused"] >= MANY / 20
+
+
+def read_slides(folder: Path, number: int, connection) -> None:
+    """Read mutated slides in this process, which a decoder may end; say after each how it went."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MAX_SLIDE_MEMORY, MAX_SLIDE_MEMORY))
+    rng = np.random.default_rng(2)
+    content = (folder / "slide.tif").read_bytes()
+    for index in range(number):
+        path = folder / f"{index}.tif"
+        path.write_bytes(mutate(content, rng))
+        try:
+            with Slide(path) as slide:
+                slide.read(0, 0, 0, 64, 64)
+                slide.read_whole(4, 10**6)
+            connection.send("read")
+        except (DatasetError, MemoryError):
+            connection.send("refused")
+    connection.close()
+
+
+def read_slides_apart(folder: Path, number: int) -> Counter[str]:
+    make_slide(folder / "slide.tif")
+    ours, theirs = multiprocessing.get_context("spawn").Pipe(duplex=False)
+    child = multiprocessing.get_context("spawn").Process(
+        target=read_slides, args=(folder, number, theirs), daemon=True
+    )
+    child.start()
+    theirs.close()
+    found: Counter[str] = Counter()
+    try:
+        while ours.poll(60):
+            found[ours.recv()] += 1
+    except EOFError:
+        pass
+    child.join(10)
+    assert child.exitcode == 0, f"{found}, exit code {child.exitcode}"
+    return found
+
+
+@pytest.mark.slow
+def test_many_mutated_slides_are_read_or_refused(tmp_path: Path):
+    """About a minute."""
+    found = read_slides_apart(tmp_path, MANY)
+    assert found.total() == MANY
+    assert found["refused"] >= MANY / 20
+
+
+@pytest.mark.parametrize("kind", ["external", "link", "virtual", "texts"])
+def test_hdf5_that_leads_out_of_its_file_is_refused(kind: str, tmp_path: Path):
+    """Bytes of other files would be shown as pixels; texts of varying length can hang."""
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(bytes(2 * 96 * 96 * 3))
+    shape = (2, 96, 96, 3)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.zeros(shape, dtype=np.uint8)
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        if kind == "external":
+            file.create_dataset("x", shape, "u1", external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+        elif kind == "link":
+            file["x"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/x")
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout(shape, "u1")
+            layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "x", shape)
+            file.create_virtual_dataset("x", layout)
+        else:
+            file["x"] = np.array(["text"], dtype=h5py.string_dtype())
+    with pytest.raises(DatasetError, match=r"x\.h5"):
+        pcam._require_tiles(path, 2)
+    with pytest.raises(DatasetError, match=r"x\.h5"):
+        pcam._read_tile(path, 0)
+
+
+def test_array_that_unpacks_to_gigabytes_is_refused_unread(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(bloodmnist, "MAX_ARRAY_BYTES", 1000)
+    np.savez_compressed(tmp_path / "bloodmnist.npz", train_labels=np.zeros(10**6, dtype=np.uint8))
+    with pytest.raises(DatasetError, match="allowed are 1,000"):
+        bloodmnist.read_bloodmnist(tmp_path)
