@@ -168,10 +168,10 @@ def _fit(
     features = torch.cat([seen, hidden]) if weight else seen
     mass = torch.cat([targets, soft]) if weight else targets
     weights = torch.cat([torch.ones(len(seen)), torch.full((len(features) - len(seen),), weight)])
-    mass = mass * (1 - config.smoothing) + config.smoothing / mass.shape[1]
     if config.is_balanced:
         by_class = (mass * weights[:, None]).sum(0)
         weights = weights * (mass @ (by_class.mean() / by_class))
+    mass = mass * (1 - config.smoothing) + config.smoothing / mass.shape[1]
     views = config.train_views
     return fit_soft_regression(
         features[:, :views].flatten(0, 1),

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from datasets.features import FeatureSpec, write_store
+from datasets.feature_writing import write_store
+from datasets.features import FeatureSpec
 from datasets.packing import write_pack
 from datasets.wsi.store import SlideFacts, TileTable, write_tiles
 
@@ -48,7 +49,8 @@ def make_pack(path: Path) -> None:
 
 
 def make_store(path: Path) -> None:
-    write_store(path, SPEC, KEYS, [np.ones((len(KEYS), *SPEC.shape))])
+    features = np.ones((len(KEYS), *SPEC.shape))
+    write_store(path, SPEC, KEYS, len(KEYS), lambda batches: [features])
 
 
 def make_tiles(path: Path) -> None:

@@ -1,0 +1,77 @@
+"""``fused_wbc.py --recipe strong`` as a user runs it, on a tiny synthetic bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from datasets.cells import open_cells
+from experiments import fused_wbc
+from experiments.probes import train_probe
+from trainers.encoders import encoder_from_autoencoder_run, encoder_from_cam16_run
+from trainers.prediction import Predictor, launch_prediction
+from trainers.restore import restore_classifier
+from trainers.run import read_finished, read_seen
+
+
+@pytest.fixture
+def options(tiny_bundle: Path, encoder_runs, tmp_path: Path) -> fused_wbc.Options:
+    return fused_wbc.Options(
+        data_root=tiny_bundle,
+        runs_root=tmp_path / "runs",
+        cache_root=tmp_path / "cache",
+        prcc_run=encoder_runs[0],
+        cam16_run=encoder_runs[1],
+        recipe="strong",
+        split=50,
+        device="cpu",
+        precision="32-true",
+    )
+
+
+def predict_again(run_dir: Path, tiny_bundle: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the run's first test predictions, and the predictor's for the same files."""
+    frame = pd.read_csv(run_dir / "predictions.csv").head(4)
+    paths = {sample.sample_id: sample.path for sample in open_cells(tiny_bundle, 100).samples}
+    config, _ = read_finished(run_dir)
+    predictor = Predictor(restore_classifier(run_dir), launch_prediction(config, "cpu", "run"))
+    found = predictor.predict([paths[name] for name in frame["sample_id"]]).probs
+    return frame.filter(like="prob_"), pd.DataFrame(found)
+
+
+def test_the_run_holds_what_predict_needs_and_says_what_validation_chose(
+    options, tiny_bundle, encoder_runs
+):
+    run = fused_wbc.main(options)
+    assert run.path == options.runs_root / "fused_wbc" / "strong" / "split-50" / "seed-0"
+    expected, found = predict_again(run.path, tiny_bundle)
+    assert found.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-4)
+    assert expected.to_numpy().std(axis=0).max() > 1e-3, "constant: equality shows nothing"
+    config, summary = read_finished(run.path)
+    assert config["recipe"]["name"] == "strong"
+    assert set(summary["choices"]) >= {"unlabelled_weight", "strength", "val"}
+    backbone = read_finished(encoder_runs[1])[0]["backbone"]
+    assert set(summary["encoders"]) == {f"{backbone}-depths", "prcc-pooled"}
+    cells = open_cells(tiny_bundle, 50, use_masks=False)
+    assert summary["unlabelled"] == len(cells.of_split("train")) - len(cells.of_split("train", 50))
+    seen = read_seen(run.path)
+    assert all(sample.sha256 in seen for sample in cells.of_split("train"))
+
+
+def test_a_linear_probe_predicts_from_its_folder_too(options, tiny_bundle, encoder_runs):
+    encoders = [
+        encoder_from_cam16_run(encoder_runs[1]),
+        encoder_from_autoencoder_run(encoder_runs[0], "prcc_autoencoder"),
+    ]
+    plain = replace(options, recipe="paper")
+    run = train_probe(plain, 100, Path("ablations/probe/seed-0"), encoders, is_balanced=True)
+    expected, found = predict_again(run.path, tiny_bundle)
+    assert found.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-4)
+
+
+def test_options_that_the_recipe_would_not_heed_are_refused(options):
+    with pytest.raises(ValueError, match=r"--epochs, --combine: without effect on --recipe strong"):
+        replace(options, epochs=3, combine="concat")
