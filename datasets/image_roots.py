@@ -34,13 +34,13 @@ class ImageRoot:
         self._allowed = (root.resolve(), *(allowed_folders() or ()))
         self._is_inside: dict[Path, bool] = {}
 
-    def find(self, name: str, where: str, advice: str) -> Path:
+    def find(self, name: str, where: str, advice: str | None) -> Path:
         """Return the file of this name below the root.
 
         Args:
             name: A relative path with slashes.
             where: File and line of the name, for the error message.
-            advice: What to do where the file is missing.
+            advice: What to do where the file is missing; None: that is for its reader to say.
 
         Raises:
             DatasetError: The name leads out of the root, or to no regular file.
@@ -50,11 +50,11 @@ class ImageRoot:
             raise DatasetError(f"{where}: path {name[:200]!r} leads out of {self.root}.")
         path = self.root / relative
         try:
-            is_file = path.is_file()
+            is_file, is_there = path.is_file(), path.exists()
         except OSError:  # The name is too long.
-            is_file = False
-        if not is_file:
-            raise DatasetError(f"{where}: no file {str(path)[:500]!r}. {advice}")
+            is_file = is_there = False
+        if not is_file and (advice is not None or is_there):
+            raise DatasetError(f"{where}: no file {str(path)[:500]!r}. {advice or ''}".rstrip())
         if not self._holds(path):
             raise DatasetError(
                 f"{where}: {path} lies behind a link that leads out of {self.root}, to "

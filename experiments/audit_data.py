@@ -33,10 +33,8 @@ from datasets.leakage import NUM_WORKERS, Clusters, Level, find_clusters
 from datasets.leakage.audit import AuditedImage, Leak, find_leaks
 from datasets.leakage.sources import read_sources
 from experiments.cli import run_script
-from experiments.label_check import are_runs, check_images, check_runs
 from experiments.reporting.audit import draw_clusters, format_audit, write_audit
 from experiments.reporting.label_sheet import LABELS, SHEET, LabelCheck, format_labels, write_labels
-from models.backbones import RANDOM
 
 _LEAK = 1
 
@@ -52,7 +50,7 @@ class Options:
     """Folder for groups.csv, audit.json and clusters.png, or for labels.csv and labels.png."""
     labels: bool = False
     """Look for wrong labels instead of copies."""
-    backbone_weights: str = RANDOM
+    backbone_weights: str = "random"
     """Of the SqueezeNet 1.1 that --labels takes features from: pretrained (cache or download), a
     file, or random."""
     cache_root: Path = Path("cache")
@@ -74,7 +72,7 @@ class Options:
         """
         if not self.sources:
             raise ValueError("Nothing to audit. Give at least one manifest or folder of images.")
-        if self.backbone_weights != RANDOM and not self.labels:
+        if self.backbone_weights != "random" and not self.labels:
             raise ValueError("--backbone-weights is for --labels, which is not passed.")
         if self.workers < 1:
             raise ValueError(f"--workers must be at least 1, not {self.workers}.")
@@ -99,6 +97,9 @@ class Audit:
 
 def check_labels(options: Options) -> LabelCheck:
     """Print which labels to look at, write labels.csv and labels.png, and return the check."""
+    # Here, since the packages of a model take seconds to import and the audit does without them.
+    from experiments.label_check import are_runs, check_images, check_runs
+
     if are_runs(options.sources):
         check = check_runs(options.sources)
     else:

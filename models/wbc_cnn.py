@@ -37,8 +37,8 @@ class WbcCnn(nn.Module):
         self.residual4 = _block(quarter, quarter)
         self.head = nn.Sequential(
             nn.Conv2d(quarter, eighth, kernel_size=3, padding=1),
-            nn.MaxPool2d(2),
             nn.ReLU(),
+            nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Linear(eighth * 8 * 8, 64),
             nn.ReLU(),

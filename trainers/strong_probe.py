@@ -42,7 +42,7 @@ class StrongConfig:
             weighs 1; 0: such cells are not used. Validation chooses.
         strengths: Inverse regularization from which validation chooses.
         components: Principal components of the features, fitted on all training cells.
-        seed: Of the components, where the set is large.
+        seed: Of the components, which are found by random projections.
     """
 
     train_views: int = 8
@@ -121,8 +121,8 @@ class _Space:
             chosen = np.random.default_rng(config.seed).choice(len(rows), _MOST_ROWS, replace=False)
             rows = rows[np.sort(chosen)]
         components = min(config.components, *rows.shape)
-        # Exact: a randomized solver would bring in chance where the set is small.
-        pca = PCA(components, svd_solver="covariance_eigh").fit(rows)
+        # The exact solver takes the cube of thousands of features.
+        pca = PCA(components, svd_solver="randomized", random_state=config.seed).fit(rows)
         self._components = torch.from_numpy(pca.components_).float()
         self._center = torch.from_numpy(pca.mean_).float()
         self.deviations = self.project(features).mean(1).std(0).clamp_min(1e-6)

@@ -121,9 +121,8 @@ def _read_tiles(path: Path, source: Path) -> list[AuditedImage]:
 
 
 def _make_tile(row: Mapping[str, str], files: ImageRoot, source: Path, where: str) -> AuditedImage:
-    advice = "Cut the slide again with experiments/tile_slides.py."
     return AuditedImage(
-        path=place_tile(files.find(row["path"], where, advice), row["sample_id"]),
+        path=place_tile(files.find(row["path"], where, advice=None), row["sample_id"]),
         source=source,
         label=row["label"],
         split=row["split"],

@@ -9,6 +9,7 @@ from PIL import Image
 
 from datasets.errors import DatasetError
 from datasets.listing import ListedImage, list_labelled_images, pick_images, read_size
+from datasets.samples import hash_file
 from experiments import prepare_wbc
 
 
@@ -125,8 +126,9 @@ def test_manifest_and_its_folder_are_the_same(tiny_bundle: Path, tmp_path: Path,
 
 def test_manifest_that_lacks_a_class_in_a_split_can_still_be_looked_at(tmp_path: Path):
     add_images(tmp_path / "a")
+    row = f"a/0,a/0.png,a,train,g,1,{hash_file(tmp_path / 'a/0.png')}"
     (tmp_path / "manifest.csv").write_text(
-        "sample_id,path,label,split,group,subset,sha256\na/0,a/0.png,a,train,g,1,x\n"
+        f"sample_id,path,label,split,group,subset,sha256\n{row}\n"
     )
     listing = list_labelled_images(tmp_path)
     assert (listing.splits, listing.classes) == (("train",), ("a",))

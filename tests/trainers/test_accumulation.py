@@ -112,9 +112,11 @@ def test_batch_is_cut_in_order_with_everything_in_it():
         "features": {"prcc": torch.arange(5) * 2},
     }
     parts = split_batch(batch, 2)
-    assert [part["index"].tolist() for part in parts] == [[0, 1], [2, 3], [4]]
-    assert parts[2]["image"].tolist() == [[8, 9]]
-    assert parts[1]["features"]["prcc"].tolist() == [4, 6]
+    assert [part["index"].tolist() for part in parts] == [[0, 1], [2, 3, 4]]
+    assert parts[1]["image"].tolist() == [[4, 5], [6, 7], [8, 9]], "one left over joins"
+    assert parts[1]["features"]["prcc"].tolist() == [4, 6, 8]
+    assert [len(part["index"]) for part in split_batch(batch, 1)] == [1] * 5
+    assert [len(part["index"]) for part in split_batch(batch, 3)] == [3, 2]
 
 
 def test_option_reaches_the_trainer_and_is_checked():

@@ -85,7 +85,7 @@ def test_a_training_step_of_both_ways_has_the_same_loss_and_gradient(job: Job):
     trainer = ours.make_trainer(job, fabric, fresh.fused, data, [])
     trainer.fit()
     assert trainer.loss == pytest.approx(loss.item(), abs=1e-4)
-    assert trainer.gradient_norm == pytest.approx(expected.item(), rel=1e-3)
+    assert trainer.gradient_norm == pytest.approx(expected.item(), rel=1e-2)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
