@@ -87,7 +87,8 @@ class FeatureStore:
                 found = read_attribute(file, "key")
                 names = read_texts(file, "content_keys")
                 features = get_dataset(file, "features")
-                if features.dtype.kind != "f" or len(names) != len(features):
+                is_right = features.dtype.kind == "f" and features.dtype.isnative
+                if not is_right or len(names) != len(features):
                     raise ValueError(f"{features.dtype} {features.shape} for {len(names)} names")
         except HDF5_ERRORS as error:
             raise DatasetError(

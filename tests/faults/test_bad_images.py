@@ -69,6 +69,12 @@ def test_every_reader_refuses_or_counts_what_is_no_good_image(content: bytes, tm
         find_masks(tmp_path / "mask", {"a": [path]})
 
 
+def test_a_bomb_is_refused_by_its_header(tmp_path: Path):
+    (tmp_path / "cell.png").write_bytes(BROKEN["a little too large"])
+    with pytest.raises(UnreadableImageError, match=r"10000x12001 pixels are more than"):
+        read_image(tmp_path / "cell.png")
+
+
 @pytest.mark.parametrize(
     "size", [(1, 1), (20_000, 20), (20, 20_000), (1, 5_000)], ids="{0[0]}x{0[1]}".format
 )
