@@ -25,8 +25,8 @@ from experiments.reporting.html.errors import _shrink
 from tests.faults.corpus import encode
 
 ROOT = Path(__file__).resolve().parents[2]
-MAX_MEMORY = 2_500_000_000
-"""Bytes of address space in which a child reads the largest image that is allowed, Python, NumPy
+MAX_MEMORY = 3_000_000_000
+"""Bytes of data in which a child reads the largest image that is allowed, Python, NumPy
 and torch included."""
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"

@@ -131,7 +131,7 @@ def test_many_mutated_files_are_read_or_refused(name: str, tmp_path: Path):
 
 def read_slides_apart(folder: Path, number: int) -> Counter[str]:
     """Return how many of `number` spoilt slides are read and refused, by a child that lives on."""
-    write_slide(folder / "slide.tif", draw_slide(256, 512, np.random.default_rng(0)))
+    write_slide(folder / "slide.tif", draw_slide(256, 512, np.random.default_rng(0), None))
     read_slide(folder / "slide.tif")
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
