@@ -25,7 +25,7 @@ DECODE_ERRORS: Final = (
     TypeError, OverflowError, ZeroDivisionError, AttributeError,
     Image.DecompressionBombError,
 )  # fmt: skip
-"""What a broken file can make Pillow raise."""
+"""What a broken file can make Pillow raise; also what a good one can where memory is short."""
 
 
 @contextmanager

@@ -60,9 +60,11 @@ def read_image(path: Path) -> Image.Image:
     try:
         with open_image(path) as image:
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image)
     except DECODE_ERRORS as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        reason = str(error) or type(error).__name__
+        reason = "no such file" if isinstance(error, FileNotFoundError) else reason
         raise UnreadableImageError(
             f"{path}: cannot be read as an image ({reason}). Mend or remove it, or pass "
             "--skip-unreadable to leave such files out."
@@ -81,10 +83,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             target[:] = np.clip(source.astype(np.float64) / scale, 0, 255)
         return Image.fromarray(gray).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        white.alpha_composite(image)
-        return white.convert("RGB")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        background = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(background, image).convert("RGB")
     return image.convert("RGB")
 
 

@@ -31,18 +31,6 @@ def encode(image: Image.Image, file_format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def mutate(content: bytes, rng: np.random.Generator) -> bytes:
-    """Cut the file off, or change one or several bytes, more of them near its beginning."""
-    kind = rng.integers(4)
-    if kind == 0:
-        return content[: rng.integers(len(content))]
-    changed = bytearray(content)
-    for _ in range(1 if kind == 1 else int(rng.integers(2, 20))):
-        reach = len(changed) if rng.random() < 0.6 else min(2048, len(changed))
-        changed[rng.integers(reach)] = rng.integers(256)
-    return bytes(changed)
-
-
 def make_pack(path: Path) -> None:
     images = [torch.full((3, SIDE, SIDE), index, dtype=torch.uint8) for index in range(len(KEYS))]
     write_pack(path, SIDE, KEYS, images)
@@ -84,13 +72,6 @@ def make_legacy_checkpoint(path: Path) -> None:
 
 def make_safetensors(path: Path) -> None:
     save_file({"weight": torch.ones(3), "bias": torch.zeros(2, 2)}, path)
-
-
-def make_slide(path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    # OpenSlide opens tiled TIFF files only.
-    tiled = {322: 128, 323: 128}
-    Image.fromarray(pixels).save(path, "TIFF", compression="jpeg", tiffinfo=tiled)
 
 
 def make_zip(path: Path) -> None:

@@ -25,8 +25,8 @@ from experiments.reporting.html.errors import _shrink
 from tests.faults.corpus import encode
 
 ROOT = Path(__file__).resolve().parents[2]
-MAX_MEMORY = 2_500_000_000
-"""Bytes of address space in which a child reads the largest image that is allowed, Python, NumPy
+MAX_MEMORY = 3_000_000_000
+"""Bytes of data in which a child reads the largest image that is allowed, Python, NumPy
 and torch included."""
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
@@ -67,6 +67,12 @@ def test_every_reader_refuses_or_counts_what_is_no_good_image(content: bytes, tm
     (tmp_path / "mask/a/cell.png").write_bytes(b"bad")
     with pytest.raises(UnreadableImageError):
         find_masks(tmp_path / "mask", {"a": [path]})
+
+
+def test_a_bomb_is_refused_by_its_header(tmp_path: Path):
+    (tmp_path / "cell.png").write_bytes(BROKEN["a little too large"])
+    with pytest.raises(UnreadableImageError, match=r"10000x12001 pixels are more than"):
+        read_image(tmp_path / "cell.png")
 
 
 @pytest.mark.parametrize(
