@@ -11,9 +11,9 @@ from datasets.errors import DatasetError
 from datasets.manifest import MANIFEST_NAME
 from datasets.taxonomy import LabelPercent
 from experiments.cells import read_cells, train_cells
-from experiments.probes import train_probe
+from experiments.probes import train_probe, train_strong_probe
 from experiments.reporting.load_runs import FinishedRun
-from experiments.studies import ProbeVariant, Variant
+from experiments.studies import AnyVariant, ProbeVariant, StrongVariant, Variant
 from experiments.study_encoders import EncoderOptions, find_encoder
 from trainers.run import SUMMARY
 
@@ -41,7 +41,7 @@ class GridCell:
         seed: Of weights, order and random encoders.
     """
 
-    variant: Variant | ProbeVariant
+    variant: AnyVariant
     label_percent: LabelPercent
     draw: int
     data_root: Path | None
@@ -64,7 +64,7 @@ class GridCell:
 
 
 def plan_grid(
-    variants: Sequence[Variant | ProbeVariant],
+    variants: Sequence[AnyVariant],
     percents: Sequence[LabelPercent],
     draws: Sequence[Path | None],
     seeds: Sequence[int],
@@ -77,7 +77,7 @@ def plan_grid(
     for percent in percents:
         for draw, root in enumerate(draws):
             for variant in variants:
-                is_fixed = isinstance(variant, ProbeVariant) and not any(
+                is_fixed = not isinstance(variant, Variant) and not any(
                     name.startswith("random") for name in variant.encoders
                 )
                 for seed in seeds[:1] if is_fixed else seeds:
@@ -131,6 +131,9 @@ def run_cell(cell: GridCell, options: EncoderOptions) -> FinishedRun:
             is_balanced=variant.is_balanced,
             facts=facts,
         )
+    if isinstance(variant, StrongVariant):
+        config = replace(variant.config, seed=cell.seed)
+        return train_strong_probe(options, cell.label_percent, cell.folder, encoders, config, facts)
     return train_cells(
         options, cell.label_percent, cell.folder, variant.recipe, encoders, facts=facts
     )
@@ -138,7 +141,7 @@ def run_cell(cell: GridCell, options: EncoderOptions) -> FinishedRun:
 
 def estimate_seconds(cell: GridCell, num_train: int, num_val: int, num_test: int) -> float:
     """Return a rough time of a cell on two cores, without extraction of features."""
-    if isinstance(cell.variant, ProbeVariant):
+    if not isinstance(cell.variant, Variant):
         return _PROBE_SECONDS
     rate = _BASE_RATE
     if cell.variant.encoders:

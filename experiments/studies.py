@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from experiments import base_wbc, fused_wbc
 from experiments.cells import CellRecipe
+from trainers.strong_probe import StrongConfig
 
-EncoderName = Literal["prcc", "cam16", "random-prcc", "random-cam16", "cells", "imagenet", "depths"]
+EncoderName = Literal[
+    "prcc",
+    "cam16",
+    "random-prcc",
+    "random-cam16",
+    "cells",
+    "imagenet",
+    "depths",
+    "prcc-pooled",
+    "trunk-depths",
+    "trunk-means",
+    "random-prcc-pooled",
+    "random-trunk-depths",
+]
 """prcc, cam16: of the finished runs. random-...: the same shapes untrained, with the run's seed.
 cells: an autoencoder of unlabelled cells. imagenet: a map of an ImageNet backbone as wide as the
-prcc latent. depths: four maps of it, pooled."""
+prcc latent. depths: four maps of it, pooled. prcc-pooled: mean, maximum and deviation of each
+channel of the prcc latent. trunk-depths: the same of several maps of the cam16 run's backbone;
+trunk-means: the mean alone."""
 
-StudyName = Literal["fusion", "combine", "masks", "balance", "norm", "augment", "unfreeze"]
+StudyName = Literal[
+    "fusion", "combine", "masks", "balance", "norm", "augment", "unfreeze", "strong"
+]
 
 EQUAL_CHANNELS: Final = 152
 """A cell CNN of so many channels has 871,228 parameters; the fused model trains 861,552."""
@@ -38,17 +56,35 @@ class ProbeVariant:
     is_balanced: bool = False
 
 
+@dataclass(frozen=True)
+class StrongVariant:
+    """The strong recipe of fused_wbc.py, or one of its parts changed."""
+
+    name: str
+    encoders: tuple[EncoderName, ...] = ("trunk-depths", "prcc-pooled")
+    config: StrongConfig = field(default_factory=StrongConfig)
+
+
+AnyVariant = Variant | ProbeVariant | StrongVariant
+
 BASE: Final = Variant("base", CellRecipe(base_wbc.EPOCHS))
 LONG_BASE: Final = Variant("base-14", replace(BASE.recipe, epochs=fused_wbc.EPOCHS))
 FUSED: Final = Variant("fused", CellRecipe(fused_wbc.EPOCHS), ("prcc", "cam16"))
 _PROBE: Final = ProbeVariant("probe-tissue", ("prcc", "cam16"))
+_PROBE_DEPTHS: Final = replace(_PROBE, name="probe-depths", encoders=("depths",))
+_STRONG: Final = StrongVariant("strong")
+_RANDOM_POOLED: Final[tuple[EncoderName, ...]] = ("random-trunk-depths", "random-prcc-pooled")
 
 
 def _vary(name: str, of: Variant = FUSED, **changes: object) -> Variant:
     return Variant(name, replace(of.recipe, **changes), of.encoders)  # type: ignore[arg-type]
 
 
-STUDIES: Final[Mapping[StudyName, tuple[Variant | ProbeVariant, ...]]] = {
+def _vary_strong(name: str, **changes: object) -> StrongVariant:
+    return StrongVariant(name, config=replace(_STRONG.config, **changes))  # type: ignore[arg-type]
+
+
+STUDIES: Final[Mapping[StudyName, tuple[AnyVariant, ...]]] = {
     "fusion": (
         BASE,
         LONG_BASE,
@@ -62,8 +98,8 @@ STUDIES: Final[Mapping[StudyName, tuple[Variant | ProbeVariant, ...]]] = {
         _PROBE,
         replace(_PROBE, name="probe-tissue-balanced", is_balanced=True),
         replace(_PROBE, name="probe-random", encoders=("random-prcc", "random-cam16")),
-        replace(_PROBE, name="probe-depths", encoders=("depths",)),
-        replace(_PROBE, name="probe-depths-balanced", encoders=("depths",), is_balanced=True),
+        _PROBE_DEPTHS,
+        replace(_PROBE_DEPTHS, name="probe-depths-balanced", is_balanced=True),
     ),
     "combine": (
         FUSED,
@@ -86,5 +122,20 @@ STUDIES: Final[Mapping[StudyName, tuple[Variant | ProbeVariant, ...]]] = {
         FUSED,
         _vary("fused-unfrozen", encoder_rate=1.0),
         _vary("fused-unfrozen-slow", encoder_rate=0.01),
+    ),
+    "strong": (
+        FUSED,
+        _PROBE_DEPTHS,
+        replace(_PROBE_DEPTHS, name="probe-depths-balanced", is_balanced=True),
+        _STRONG,
+        _vary_strong("strong-one-view", train_views=1, test_views=1),
+        _vary_strong("strong-one-test-view", test_views=1),
+        _vary_strong("strong-no-smoothing", smoothing=0.0),
+        _vary_strong("strong-unbalanced", is_balanced=False),
+        _vary_strong("strong-labelled-only", unlabelled_weights=(0.0,)),
+        replace(_STRONG, name="strong-trunk-only", encoders=("trunk-depths",)),
+        replace(_STRONG, name="strong-trunk-means", encoders=("trunk-means",)),
+        replace(_STRONG, name="strong-prcc-only", encoders=("prcc-pooled",)),
+        replace(_STRONG, name="strong-random", encoders=_RANDOM_POOLED),
     ),
 }

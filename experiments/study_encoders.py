@@ -15,10 +15,14 @@ from experiments.transfer import require_unseen
 from models.backbones import PRETRAINED
 from models.registry import EncoderSpec
 from trainers.encoders import (
+    ALL_STATISTICS,
     TrainedEncoder,
+    depths_from_cam16_run,
+    describe_depths,
     encoder_from_autoencoder_run,
     encoder_from_cam16_run,
     library_encoder,
+    pooled_from_autoencoder_run,
     untrained_encoder,
 )
 from trainers.run import SUMMARY, read_finished
@@ -57,16 +61,17 @@ def find_encoder(
         RunError: A run is missing, broken, or has seen the test cells.
         WeightsError: Pretrained weights are not to be had.
     """
-    if name == "prcc":
+    if name in ("prcc", "prcc-pooled"):
         run_dir = find_prcc_run(options)
-        return encoder_from_autoencoder_run(run_dir, prcc_autoencoder.EXPERIMENT)
+        read = encoder_from_autoencoder_run if name == "prcc" else pooled_from_autoencoder_run
+        return read(run_dir, prcc_autoencoder.EXPERIMENT)
     if name == "cam16":
         return encoder_from_cam16_run(find_cam16_run(options))
-    if name == "random-prcc":
-        return untrained_encoder(EncoderSpec("autoencoder"), options.seed)
-    if name == "random-cam16":
-        backbone = read_finished(find_cam16_run(options))[0]["backbone"]
-        return untrained_encoder(EncoderSpec("camelyon", backbone), options.seed)
+    if name in ("trunk-depths", "trunk-means"):
+        statistics = ALL_STATISTICS if name == "trunk-depths" else ALL_STATISTICS[:1]
+        return depths_from_cam16_run(find_cam16_run(options), statistics)
+    if name.startswith("random"):
+        return untrained_encoder(_find_spec(name, options), options.seed)
     if name == "cells":
         run_dir = _find_cells_run(options, draw)
         require_unseen(run_dir, cells, flag="--cells-run", splits=("test",))
@@ -76,6 +81,17 @@ def find_encoder(
     else:
         spec = EncoderSpec("pooled", IMAGENET_BACKBONE, _DEPTH_NODES, _DEPTH_SIZE)
     return library_encoder(spec, options.imagenet_weights)
+
+
+def _find_spec(name: EncoderName, options: EncoderOptions) -> EncoderSpec:
+    """Return what builds the trained encoder that a random one stands beside."""
+    if name == "random-prcc":
+        return EncoderSpec("autoencoder")
+    if name == "random-prcc-pooled":
+        return EncoderSpec("latents", statistics=ALL_STATISTICS)
+    backbone = read_finished(find_cam16_run(options))[0]["backbone"]
+    is_head = name == "random-cam16"
+    return EncoderSpec("camelyon", backbone) if is_head else describe_depths(backbone)
 
 
 def _find_cells_run(options: EncoderOptions, draw: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from models.autoencoder import Autoencoder
-from models.backbones import RANDOM, build_backbone
+from models.backbones import RANDOM, Backbone, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
 from models.depths import Statistic, find_depths, pool_encoder, pooled_encoder
 from models.frozen import Encoder, FrozenEncoder, hash_state, unfreeze
@@ -18,7 +19,7 @@ from trainers.errors import RunError
 from trainers.restore import load_best
 from trainers.run import read_finished
 
-_STATISTICS: Final[tuple[Statistic, ...]] = ("mean", "max", "std")
+ALL_STATISTICS: Final[tuple[Statistic, ...]] = ("mean", "max", "std")
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,13 @@ def pooled_from_autoencoder_run(run_dir: Path, experiment: str) -> TrainedEncode
         RunError: As `encoder_from_autoencoder_run`.
     """
     latents = encoder_from_autoencoder_run(run_dir, experiment)
-    spec = EncoderSpec("latents", statistics=_STATISTICS)
-    return replace(latents, spec=spec, encoder=pool_encoder(latents.encoder, _STATISTICS))
+    spec = EncoderSpec("latents", statistics=ALL_STATISTICS)
+    return replace(latents, spec=spec, encoder=pool_encoder(latents.encoder, ALL_STATISTICS))
 
 
-def depths_from_cam16_run(run_dir: Path) -> TrainedEncoder:
+def depths_from_cam16_run(
+    run_dir: Path, statistics: Sequence[Statistic] = ALL_STATISTICS
+) -> TrainedEncoder:
     """Return several depths of a tumor classifier's frozen trunk, pooled, of 224 px images.
 
     The tumor classifier never changed that trunk: what it knows, it knows from ImageNet.
@@ -121,13 +124,21 @@ def depths_from_cam16_run(run_dir: Path) -> TrainedEncoder:
     """
     config, summary = _read_run(run_dir, "camelyon16_resnet18")
     backbone = build_backbone(config["backbone"], RANDOM)
-    model = CamelyonClassifier(backbone)
-    load_best(model, run_dir)
-    size = model.input_size
-    nodes = find_depths(backbone, size)
-    spec = EncoderSpec("pooled", backbone.name, nodes, size, _STATISTICS)
-    encoder = pooled_encoder(backbone, nodes, size, _STATISTICS)
+    load_best(CamelyonClassifier(backbone), run_dir)
+    spec = _depths_of(backbone, statistics)
+    encoder = pooled_encoder(backbone, spec.nodes, spec.input_size, spec.statistics)
     return _with_origin(spec, encoder, summary)
+
+
+def describe_depths(backbone: str) -> EncoderSpec:
+    """Return what builds the encoder of `depths_from_cam16_run` for a backbone of this name."""
+    return _depths_of(build_backbone(backbone, RANDOM), ALL_STATISTICS)
+
+
+def _depths_of(backbone: Backbone, statistics: Sequence[Statistic]) -> EncoderSpec:
+    size = CamelyonClassifier.input_size
+    nodes = find_depths(backbone, size)
+    return EncoderSpec("pooled", backbone.name, nodes, size, tuple(statistics))
 
 
 def untrained_encoder(spec: EncoderSpec, seed: int) -> TrainedEncoder:
