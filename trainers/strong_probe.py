@@ -12,11 +12,13 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional
 
+from models.linear_probe import LEAST_PROB
 from trainers.metrics import epoch_metrics
 from trainers.pseudo_labels import predict_nearest, share_out
 from trainers.soft_regression import LinearFit, StandardizedFit, fit_soft_regression
@@ -27,6 +29,7 @@ _MOST_ROWS: Final = 20_000
 """Views of training images that the principal components are fitted on."""
 _PROTOTYPE_WIDTHS: Final = (32, 64, 128)
 _SHARPNESS: Final = (5.0, 10.0, 20.0)
+_LOG_TEMPERATURES: Final = (-3.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def fit_strong_probe(
     """Fit the recipe with each weight of unlabelled cells and each strength; return the best.
 
     That is the one with the largest sum of accuracy and balanced accuracy on validation; of equal
-    ones that of least validation loss.
+    ones that of least validation loss. Its probabilities are tempered on validation, too.
 
     Args:
         train: Features (N, V, D) and labels; every class has a cell.
@@ -83,7 +86,7 @@ def fit_strong_probe(
     targets = functional.one_hot(labels, len(classes)).float()
 
     def score(probs: Tensor) -> dict[str, float]:
-        return epoch_metrics(probs.clamp_min(1e-12).log(), val_labels, classes)
+        return epoch_metrics(probs.clamp_min(LEAST_PROB).log(), val_labels, classes)
 
     def rank(entry: tuple[dict[str, float], Any]) -> tuple[float, float]:
         metrics = entry[0]
@@ -104,8 +107,16 @@ def fit_strong_probe(
         fit = _fit(seen, targets, hidden, soft, weight, strength, config)
         metrics = score(fit.predict(held_out[:, : config.test_views]).mean(1))
         candidates.append((metrics, (fit, {"unlabelled_weight": weight, "strength": strength})))
-    metrics, (fit, chosen) = max(candidates, key=rank)
-    choices = {**chosen, **(how if chosen["unlabelled_weight"] else {}), "val": metrics}
+    _, (fit, chosen) = max(candidates, key=rank)
+    views = held_out[:, : config.test_views]
+    temperature = _find_temperature(fit, views, val_labels)
+    fit = LinearFit(fit.weight / temperature, fit.bias / temperature)
+    choices = {
+        **chosen,
+        **(how if chosen["unlabelled_weight"] else {}),
+        "temperature": temperature,
+        "val": score(fit.predict(views).mean(1)),
+    }
     return StandardizedFit(space.shift, space.scale, space.unproject(fit)), choices
 
 
@@ -179,3 +190,19 @@ def _fit(
         weights.repeat_interleave(views) / views,
         strength,
     )
+
+
+def _find_temperature(fit: LinearFit, views: Tensor, labels: Tensor) -> float:
+    """Return what logits are divided by for the least loss: smoothed targets make them too small.
+
+    Guo et al. 2017, section 4.2, here before the mean over views.
+    """
+
+    def loss(log_temperature: float) -> float:
+        temperature = float(np.exp(log_temperature))
+        tempered = LinearFit(fit.weight / temperature, fit.bias / temperature)
+        probs = tempered.predict(views).mean(1).clamp_min(LEAST_PROB)
+        return functional.nll_loss(probs.log(), labels).item()
+
+    found = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded")
+    return float(np.exp(found.x))
