@@ -1,6 +1,6 @@
 """Write the result tables from finished runs: CSV under results/, Markdown in the README.
 
-    python experiments/readme_tables.py [RUNS ...] [--tables main_job siblings]
+    python experiments/readme_tables.py [RUNS ...] [--tables main_job study_fusion]
 
 Reads every finished classifier run below RUNS (default: runs), averages over seeds, and adds 95 %
 intervals over independent groups. Synthetic runs are shown only where there are no real ones.
@@ -52,7 +52,7 @@ def main(options: Options) -> dict[str, pd.DataFrame]:
         table = NAMED_TABLES[name]
         runs = table.select(finished)
         if not runs:
-            log.warning("%s: no finished run of %s.", name, ", ".join(table.experiments))
+            log.warning("%s: no finished run of %s.", name, table.of)
             continue
         path = options.out / f"{name}.csv"
         write_table(table.build(runs), path)

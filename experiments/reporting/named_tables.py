@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import pandas as pd
@@ -11,9 +12,10 @@ import pandas as pd
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.reported import SIBLINGS
 from experiments.reporting.sibling_table import build_sibling_table, sibling_table_to_markdown
+from experiments.reporting.study_table import FUSION, STRONG
 from experiments.reporting.tables import build_result_table, to_markdown
 
-TableName = Literal["main_job", "siblings"]
+TableName = Literal["main_job", "siblings", "study_fusion", "study_strong"]
 
 
 @dataclass(frozen=True)
@@ -21,35 +23,59 @@ class NamedTable:
     """A table that is written to ``NAME.csv`` and between the README's markers of that name.
 
     Attributes:
-        experiments: Whose runs it shows.
+        of: What its runs are of, for messages.
+        select: Returns the runs that it shows.
         build: Makes it from finished runs.
         to_markdown: Writes it, as read back from CSV.
     """
 
-    experiments: tuple[str, ...]
+    of: str
+    select: Callable[[Sequence[FinishedRun]], list[FinishedRun]]
     build: Callable[[Sequence[FinishedRun]], pd.DataFrame]
     to_markdown: Callable[[pd.DataFrame], str]
 
-    def select(self, runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-        """Return the runs that the table shows: real ones, synthetic ones failing those.
 
-        Single folds of a cross-validation are left out: the run that pools them is shown.
+def select_experiments(
+    experiments: Sequence[str], runs: Sequence[FinishedRun]
+) -> list[FinishedRun]:
+    """Return the runs of these experiments: real ones, synthetic ones failing those.
 
-        Raises:
-            ValueError: The summary of such a run lacks something.
-        """
-        chosen = [
-            run
-            for run in runs
-            if run.summary.get("experiment") in self.experiments
-            and run.config.get("options", {}).get("fold") is None
-        ]
-        for run in chosen:
-            run.require_classifier()
-        return [run for run in chosen if not run.is_synthetic] or chosen
+    Single folds of a cross-validation are left out: the run that pools them is shown. So are other
+    recipes than the source system's, which have a table of their own.
+
+    Raises:
+        ValueError: The summary of such a run lacks something.
+    """
+    chosen = [
+        run
+        for run in runs
+        if run.summary.get("experiment") in experiments
+        and run.config.get("options", {}).get("fold") is None
+        and "recipe" not in run.config
+    ]
+    for run in chosen:
+        run.require_classifier()
+    return [run for run in chosen if not run.is_synthetic] or chosen
 
 
+_MAIN_JOB: Final = ("base_wbc", "fused_wbc")
 NAMED_TABLES: Final[Mapping[TableName, NamedTable]] = {
-    "main_job": NamedTable(("base_wbc", "fused_wbc"), build_result_table, to_markdown),
-    "siblings": NamedTable(SIBLINGS, build_sibling_table, sibling_table_to_markdown),
+    "main_job": NamedTable(
+        ", ".join(_MAIN_JOB),
+        partial(select_experiments, _MAIN_JOB),
+        build_result_table,
+        to_markdown,
+    ),
+    "siblings": NamedTable(
+        ", ".join(SIBLINGS),
+        partial(select_experiments, SIBLINGS),
+        build_sibling_table,
+        sibling_table_to_markdown,
+    ),
+    "study_fusion": NamedTable(
+        "ablations, study fusion", FUSION.select, FUSION.build, FUSION.to_markdown
+    ),
+    "study_strong": NamedTable(
+        "ablations, study strong", STRONG.select, STRONG.build, STRONG.to_markdown
+    ),
 }

@@ -1,0 +1,145 @@
+"""The README's tables of studies: each variant's scores, and how it differs from one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+
+from experiments.reporting.load_runs import FinishedRun
+from experiments.reporting.repeat_statistics import build_repeat_table
+from experiments.reporting.repeat_tests import build_test_table, compare_cells
+from experiments.reporting.repeats import collect_cells
+from experiments.reporting.tables import format_cell
+
+_SCORES: Final = ("accuracy", "balanced_accuracy")
+_KEYS: Final = ["model", "label_percent"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study of ablations.py as a table.
+
+    Attributes:
+        reference: Variant that all others are compared with.
+        variants: In the order of the table, the reference among them.
+    """
+
+    reference: str
+    variants: tuple[str, ...]
+
+    def select(self, runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+        """Return the runs of this study: real ones, synthetic ones failing those."""
+        chosen = [run for run in runs if run.config.get("variant") in self.variants]
+        return [run for run in chosen if not run.is_synthetic] or chosen
+
+    def build(self, runs: Sequence[FinishedRun]) -> pd.DataFrame:
+        """Return a row a variant and share of labels.
+
+        Columns: those of `build_repeat_table`, and of accuracy and balanced accuracy the mean
+        paired ``_difference`` to the reference with its ``_low`` and ``_high`` and Holm's p-value
+        of Nadeau and Bengio's t-test, ``_p``; empty where there is none.
+
+        Raises:
+            ValueError: Runs do not belong together, or the reference has none.
+        """
+        cells = collect_cells(runs)
+        table = build_repeat_table(cells)
+        tests = build_test_table(compare_cells(cells, self.reference))
+        rows = [self._add_differences(row, tests) for row in table.to_dict("records")]
+        order = {name: place for place, name in enumerate(self.variants)}
+        return (
+            pd.DataFrame(rows)
+            .sort_values(["label_percent", "model"], key=lambda c: c.map(lambda v: order.get(v, v)))
+            .reset_index(drop=True)
+        )
+
+    def to_markdown(self, table: pd.DataFrame) -> str:
+        """Return the table of `build`, or what was read of it from CSV, as Markdown."""
+        lines = []
+        for percent, rows in table.groupby("label_percent", sort=True):
+            some = rows.iloc[0]
+            lines += [
+                "",
+                f"{percent} % of the labels of {some['data']}:",
+                "",
+                f"| variant | draws | accuracy | less {self.reference} (p) | balanced accuracy "
+                f"| less {self.reference} (p) |",
+                "|---|---|---|---|---|---|",
+                *(self._format_row(row) for row in rows.to_dict("records")),
+            ]
+        return "\n".join(lines[1:])
+
+    def _add_differences(self, row: dict[str, Any], tests: pd.DataFrame) -> dict[str, Any]:
+        for name in _SCORES:
+            found = tests[
+                (tests["metric"] == name)
+                & (tests["label_percent"] == row["label_percent"])
+                & ((tests["first"] == row["model"]) | (tests["second"] == row["model"]))
+            ]
+            is_other = row["model"] != self.reference and len(found)
+            test = found.iloc[0] if is_other else None
+            sign = 1 if test is None or test["first"] == row["model"] else -1
+            low, high = ("low", "high") if sign == 1 else ("high", "low")
+            row[f"{name}_difference"] = None if test is None else sign * test["mean"]
+            row[f"{name}_difference_low"] = None if test is None else sign * test[low]
+            row[f"{name}_difference_high"] = None if test is None else sign * test[high]
+            row[f"{name}_p"] = None if test is None else test["corrected_t_p_holm"]
+        return row
+
+    def _format_row(self, row: dict[str, Any]) -> str:
+        parts = [str(row["model"]), str(row["draws"])]
+        for name in _SCORES:
+            parts += [format_cell(row, name), _format_difference(row, name)]
+        return f"| {' | '.join(parts)} |"
+
+
+def _format_difference(row: dict[str, Any], name: str) -> str:
+    difference = row[f"{name}_difference"]
+    if pd.isna(difference):
+        return ""
+    low, high, p = (row[f"{name}_{end}"] for end in ("difference_low", "difference_high", "p"))
+    interval = "" if pd.isna(low) else f" [{low:+.3f}, {high:+.3f}]"
+    chance = "-" if pd.isna(p) else ("<0.001" if p < 0.001 else f"{p:.3f}")
+    return f"{difference:+.3f}{interval} ({chance})"
+
+
+FUSION: Final = Study(
+    "fused",
+    (
+        "fused",
+        "base",
+        "base-14",
+        "base-wide",
+        "random-encoders",
+        "prcc-only",
+        "cam16-only",
+        "cells-only",
+        "imagenet-only",
+        "probe-tissue",
+        "probe-tissue-balanced",
+        "probe-random",
+        "probe-depths",
+        "probe-depths-balanced",
+    ),
+)
+STRONG: Final = Study(
+    "strong",
+    (
+        "strong",
+        "fused",
+        "probe-depths",
+        "probe-depths-balanced",
+        "strong-one-view",
+        "strong-one-test-view",
+        "strong-no-smoothing",
+        "strong-unbalanced",
+        "strong-labelled-only",
+        "strong-trunk-only",
+        "strong-trunk-means",
+        "strong-prcc-only",
+        "strong-random",
+    ),
+)

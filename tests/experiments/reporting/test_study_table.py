@@ -1,0 +1,73 @@
+"""Tables of studies: what stands in a row, and which variants they hold."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from experiments.reporting.load_runs import find_classifiers
+from experiments.reporting.study_table import FUSION, STRONG, Study
+from experiments.reporting.tables import write_table
+from experiments.studies import STUDIES
+
+STUDY = Study("good", ("good", "poor"))
+
+
+@pytest.fixture
+def runs(make_run):
+    paths = [
+        make_run(
+            f"ablations/{name}/split-10/draw-{draw}/seed-0",
+            experiment="ablations",
+            skill=skill + 0.2 * draw,
+            seed=draw,
+            config={"variant": name, "draw": draw},
+        )
+        for name, skill in (("poor", 0.3), ("good", 3.0), ("other", 1.0))
+        for draw in range(3)
+    ]
+    for path in paths:
+        summary = path / "summary.json"
+        text = summary.read_text()
+        draw = int(path.parent.name.removeprefix("draw-"))
+        summary.write_text(
+            text.replace(f'"seed": {draw}', '"seed": 0', 1).replace(
+                '"experiment"', '"label_percent": 10, "experiment"', 1
+            )
+        )
+    return find_classifiers(paths)
+
+
+@pytest.mark.parametrize(("study", "name"), [(FUSION, "fusion"), (STRONG, "strong")])
+def test_a_table_holds_the_variants_of_its_study(study: Study, name):
+    assert set(study.variants) == {variant.name for variant in STUDIES[name]}
+    assert study.reference in study.variants
+
+
+def test_differences_are_the_variants_less_the_reference(runs):
+    table = STUDY.build(STUDY.select(runs))
+    assert table["model"].tolist() == ["good", "poor"], "other is of another study"
+    good, poor = table.to_dict("records")
+    assert (good["draws"], good["label_percent"]) == (3, 10)
+    assert pd.isna(good["accuracy_difference"])
+    for name in ("accuracy", "balanced_accuracy"):
+        difference = poor[f"{name}_difference"]
+        assert difference == pytest.approx(poor[name] - good[name])
+        assert poor[f"{name}_difference_low"] < difference < poor[f"{name}_difference_high"] < 0
+        assert 0 <= poor[f"{name}_p"] <= 1
+
+
+def test_markdown_is_that_of_the_csv_with_a_table_a_share_of_labels(runs, tmp_path):
+    table = STUDY.build(STUDY.select(runs))
+    write_table(table, tmp_path / "t.csv")
+    text = STUDY.to_markdown(pd.read_csv(tmp_path / "t.csv"))
+    assert text.startswith("10 % of the labels of cells:\n\n| variant |")
+    poor = next(line for line in text.splitlines() if line.startswith("| poor"))
+    assert poor.count("|") == 7
+    assert f"{table.iloc[1]['accuracy_difference']:+.3f} [" in poor
+
+
+def test_without_the_reference_there_is_nothing_to_compare_with(runs):
+    poor = [run for run in STUDY.select(runs) if run.config["variant"] == "poor"]
+    with pytest.raises(ValueError, match="no model 'good'"):
+        STUDY.build(poor)
