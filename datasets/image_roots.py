@@ -34,27 +34,40 @@ class ImageRoot:
         self._allowed = (root.resolve(), *(allowed_folders() or ()))
         self._is_inside: dict[Path, bool] = {}
 
-    def find(self, name: str, where: str, advice: str | None) -> Path:
+    def find(self, name: str, where: str, advice: str) -> Path:
         """Return the file of this name below the root.
 
         Args:
             name: A relative path with slashes.
             where: File and line of the name, for the error message.
-            advice: What to do where the file is missing; None: that is for its reader to say.
+            advice: What to do where the file is missing.
 
         Raises:
             DatasetError: The name leads out of the root, or to no regular file.
+        """
+        path = self.place(name, where)
+        try:
+            is_file = path.is_file()
+        except OSError:  # The name is too long.
+            is_file = False
+        if not is_file:
+            raise DatasetError(f"{where}: no file {str(path)[:500]!r}. {advice}")
+        return path
+
+    def place(self, name: str, where: str) -> Path:
+        """Return the path of this name below the root, whether there is a file or not.
+
+        Args:
+            name: As in `find`.
+            where: As in `find`.
+
+        Raises:
+            DatasetError: The name leads out of the root.
         """
         relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts:
             raise DatasetError(f"{where}: path {name[:200]!r} leads out of {self.root}.")
         path = self.root / relative
-        try:
-            is_file, is_there = path.is_file(), path.exists()
-        except OSError:  # The name is too long.
-            is_file = is_there = False
-        if not is_file and (advice is not None or is_there):
-            raise DatasetError(f"{where}: no file {str(path)[:500]!r}. {advice or ''}".rstrip())
         if not self._holds(path):
             raise DatasetError(
                 f"{where}: {path} lies behind a link that leads out of {self.root}, to "
@@ -65,11 +78,14 @@ class ImageRoot:
 
     def _holds(self, path: Path) -> bool:
         """Return whether a file lies here with all links followed; asks once for each folder."""
-        if path.is_symlink():
-            return is_below(path.resolve(), self._allowed)
-        folder = path.parent
-        if folder not in self._is_inside:
-            self._is_inside[folder] = is_below(folder.resolve(), self._allowed)
+        try:
+            if path.is_symlink():
+                return is_below(path.resolve(), self._allowed)
+            folder = path.parent
+            if folder not in self._is_inside:
+                self._is_inside[folder] = is_below(folder.resolve(), self._allowed)
+        except (OSError, ValueError, RuntimeError):
+            return True  # Too long a name, or a loop of links: there is no such file anyway.
         return self._is_inside[folder]
 
 

@@ -122,7 +122,7 @@ def _read_tiles(path: Path, source: Path) -> list[AuditedImage]:
 
 def _make_tile(row: Mapping[str, str], files: ImageRoot, source: Path, where: str) -> AuditedImage:
     return AuditedImage(
-        path=place_tile(files.find(row["path"], where, advice=None), row["sample_id"]),
+        path=place_tile(files.place(row["path"], where), row["sample_id"]),
         source=source,
         label=row["label"],
         split=row["split"],

@@ -13,19 +13,19 @@ MAX_COUNT: Final = 10**12
 _TEST_NAME: Final = re.compile(r"\w[\w.+=-]*")
 """Names of further tests are part of file names."""
 
-_REQUIRED: Final = ("experiment", "seed", "splits", "epochs", "seconds", "data", "test")
+_REQUIRED: Final = ("experiment", "seed", "splits", "epochs", "seconds")
 
 
 def find_problem(summary: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
     """Return what is wrong with the entries that tables and figures read; None if nothing is."""
     missing = [name for name in _REQUIRED if name not in summary]
+    data, test = summary.get("data"), summary.get("test")
+    if not isinstance(data, Mapping) or not {"name", "synthetic"} <= set(data):
+        missing.append("data.name, data.synthetic")
+    if not isinstance(test, Mapping) or not isinstance(test.get("per_class"), Mapping):
+        missing.append("test.per_class")
     if missing:
         return f"it lacks {', '.join(missing)}"
-    data, test = summary["data"], summary["test"]
-    if not isinstance(data, Mapping) or not {"name", "synthetic"} <= set(data):
-        return "it lacks data.name, data.synthetic"
-    if not isinstance(test, Mapping) or not isinstance(test.get("per_class"), Mapping):
-        return "it lacks test.per_class"
     for name, value, is_right, expected in _list_entries(summary, config):
         if not is_right(value):
             return f"{name} is {repr(value)[:60]}, no {expected}"
@@ -50,7 +50,7 @@ def _list_entries(
     yield "splits", summary["splits"], _is_mapping, "mapping"
     for split, content in summary["splits"].items():
         yield f"splits.{split}", content, _is_mapping, "mapping"
-        yield f"splits.{split}.images", content.get("images", {}), _is_counts, "numbers by class"
+        yield f"splits.{split}.images", content.get("images"), _is_counts, "numbers by class"
         for key in ("masked", "groups"):
             yield f"splits.{split}.{key}", content.get(key), _or_none(_is_count), "whole number"
     yield "parameters", summary.get("parameters", {}), _is_counts, "numbers by name"

@@ -138,7 +138,7 @@ def test_run_without_proper_classes_is_refused(classes: object, tmp_path: Path):
     [{"seed": "0"}, {"seed": True}, {"epochs": -1}, {"epochs": 10**30}, {"seconds": "long"},
      {"seconds": float("nan")}, {"experiment": []}, {"data": []}, {"test": {"per_class": []}},
      {"data": {"name": {}, "synthetic": 1}}, {"splits": {"train": 3}}, {"best_epoch": "x"},
-     {"splits": {"train": {"images": {"a": "1"}}}}, {"parameters": [1]},
+     {"splits": {"train": {"images": {"a": "1"}}}}, {"splits": {"val": {}}}, {"parameters": [1]},
      {"other_tests": {"../../x": SCORES}}, {"other_tests": {"a/b": SCORES}},
      {"test": {**SCORES, "loss": "x"}}, {"test": {**SCORES, "restricted": {"classes": "a"}}}],
     ids=str,

@@ -152,7 +152,7 @@ def test_one_run_or_none_is_refused(make_run, tmp_path):
     with pytest.raises(ValueError, match="No run given. Give the folder"):
         compare.Options(runs=())
     (path / "summary.json").write_text('{"seed": 0, "test": []}')
-    with pytest.raises(ValueError, match=r"it lacks experiment, .*data\. Train again"):
+    with pytest.raises(ValueError, match=r"lacks experiment, .*data.synthetic, test.per_class"):
         compare.main(compare.Options(runs=(path,)))
     (path / "summary.json").write_text("{")
     with pytest.raises(ValueError, match="summary.json cannot be read"):

@@ -18,6 +18,7 @@ def runs(make_run):
     paths = [
         make_run(
             f"ablations/{name}/split-10/draw-{draw}/seed-0",
+            ["a", "b", "c"] * (20 + draw),
             experiment="ablations",
             skill=skill + 0.2 * draw,
             seed=draw,
