@@ -25,8 +25,8 @@ from experiments.reporting.html.errors import Thumbnails
 from experiments.reporting.label_sheet import CheckedImage, LabelCheck
 from experiments.reporting.load_runs import FinishedRun, find_classifiers
 from models.backbones import RANDOM
+from models.encoder_spec import EncoderSpec
 from models.frozen import FrozenEncoder
-from models.registry import EncoderSpec
 from trainers.device import launch_fabric
 from trainers.encoders import library_encoder, untrained_encoder
 from trainers.feature_extraction import ensure_features

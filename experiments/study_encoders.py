@@ -13,7 +13,7 @@ from experiments.studies import EncoderName
 from experiments.training import options_for
 from experiments.transfer import require_unseen
 from models.backbones import PRETRAINED
-from models.registry import EncoderSpec
+from models.encoder_spec import EncoderSpec
 from trainers.encoders import (
     ALL_STATISTICS,
     TrainedEncoder,

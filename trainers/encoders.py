@@ -13,8 +13,8 @@ from models.autoencoder import Autoencoder
 from models.backbones import RANDOM, Backbone, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
 from models.depths import Statistic, find_depths, pool_encoder, pooled_encoder
+from models.encoder_spec import EncoderSpec
 from models.frozen import Encoder, FrozenEncoder, hash_state, unfreeze
-from models.registry import EncoderSpec
 from trainers.errors import RunError
 from trainers.restore import load_best
 from trainers.run import read_finished

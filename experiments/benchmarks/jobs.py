@@ -12,9 +12,10 @@ import torch
 from models.autoencoder import Autoencoder
 from models.backbones import RANDOM, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
+from models.encoder_spec import EncoderSpec
 from models.frozen import FrozenEncoder
 from models.fusion import FusionModel
-from models.registry import EncoderSpec, FusionSpec
+from models.registry import FusionSpec
 from trainers.device import Precision
 
 BACKBONE = "resnet18"

@@ -26,10 +26,11 @@ from experiments.options import RunOptions
 from experiments.projector import read_thumbnails
 from experiments.reporting.html.embedding import read_embedding
 from experiments.reporting.load_runs import find_finished
+from models.encoder_spec import EncoderSpec
 from models.fusion import FusionModel
 from models.gray_cnn import GrayCnn
 from models.penultimate import record_penultimate
-from models.registry import EncoderSpec, FusionSpec, SmallCnnSpec
+from models.registry import FusionSpec, SmallCnnSpec
 from trainers.errors import RunError
 
 

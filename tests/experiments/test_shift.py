@@ -25,7 +25,8 @@ from experiments.classifiers import train_classifier
 from experiments.options import RunOptions
 from experiments.reporting.load_runs import find_finished
 from experiments.shift_predictions import CLEAN, Grade, predict_grades
-from models.registry import EncoderSpec, FusionSpec, SmallCnnSpec
+from models.encoder_spec import EncoderSpec
+from models.registry import FusionSpec, SmallCnnSpec
 from trainers.errors import RunError
 from trainers.prediction import Predictor, launch_prediction
 from trainers.restore import RestoredClassifier

@@ -7,8 +7,8 @@ import torch
 
 from models.backbones import build_backbone
 from models.depths import map_encoder, pooled_encoder
+from models.encoder_spec import EncoderSpec
 from models.errors import ModelError
-from models.registry import EncoderSpec
 
 NODES = ("features.4.cat", "features.7.cat")
 

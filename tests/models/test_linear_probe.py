@@ -9,10 +9,11 @@ from torch import nn
 from models.autoencoder import Autoencoder
 from models.backbones import build_backbone
 from models.depths import find_depths, pool_encoder, pool_map, pooled_encoder
+from models.encoder_spec import EncoderSpec
 from models.errors import ModelError
 from models.frozen import FrozenEncoder
 from models.linear_probe import LinearProbe
-from models.registry import EncoderSpec, ProbeSpec, build_model, describe_model, parse_model
+from models.registry import ProbeSpec, build_model, describe_model, parse_model
 
 
 def make_encoder(name: str, shape: tuple[int, ...]) -> FrozenEncoder:

@@ -10,13 +10,13 @@ import torch
 
 from models.backbone_classifier import LUMINANCE, BackboneClassifier
 from models.backbones import build_backbone
+from models.encoder_spec import EncoderSpec
 from models.errors import ModelError
 from models.fusion import count_parameters
 from models.heads import TAPERED_WIDTHS, build_head
 from models.registry import (
     BackboneSpec,
     CamelyonSpec,
-    EncoderSpec,
     FusionSpec,
     GrayCnnSpec,
     SmallCnnSpec,

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from models.encoder_spec import EncoderSpec
 from models.frozen import FrozenEncoder, hash_state
 from models.fusion import FusionModel
-from models.registry import EncoderSpec
 from trainers.checkpoint import read_checkpoint
 from trainers.classifier import ClassifierTrainer
 from trainers.config import TrainerConfig

@@ -18,8 +18,8 @@ from datasets.feature_writing import write_store
 from datasets.features import FeatureSpec, FeatureStore
 from datasets.images import read_image
 from datasets.samples import Sample
+from models.encoder_spec import EncoderSpec
 from models.frozen import FrozenEncoder, hash_state
-from models.registry import EncoderSpec
 from trainers.checkpoint import read_checkpoint
 from trainers.classifier import ClassifierTrainer
 from trainers.encoders import untrained_encoder
