@@ -54,6 +54,7 @@ ENCODER_SEED = 0
 _PAPER = (
     "epochs",
     "batch_size",
+    "accumulate",
     "lr",
     "clip",
     "clip_limit",

@@ -93,8 +93,10 @@ def find_draws(data_root: Path | None, number: int) -> list[Path | None]:
         number: Of draws.
 
     Raises:
-        DatasetError: There are fewer.
+        DatasetError: There are fewer, or no such folder.
     """
+    if data_root is not None and not data_root.is_dir():
+        raise DatasetError(f"--data-root: there is no folder {data_root}.")
     if data_root is None or not (data_root / "draw-0" / MANIFEST_NAME).is_file():
         if number > 1:
             raise DatasetError(

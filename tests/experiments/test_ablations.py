@@ -95,6 +95,11 @@ def test_draws_that_are_not_there_are_refused(tmp_path):
         find_draws(tmp_path, 2)
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"--data-root: there is no folder .*nowhere"):
+        find_draws(tmp_path / "nowhere", 1)
+
+
 def test_an_unknown_variant_is_refused_with_those_that_there_are():
     with pytest.raises(
         ValueError, match="--variants huge: the study combine has fused, fused-concat"
