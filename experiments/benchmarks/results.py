@@ -59,8 +59,9 @@ class Comparison:
 
     @property
     def cpu_ratio(self) -> float:
-        """The same of CPU seconds, which other work on the machine changes less."""
-        return self.measured["plain"].cpu_seconds / self.measured["ours"].cpu_seconds
+        """The same of CPU seconds, which other work changes less; NaN if ours took none at all."""
+        ours = self.measured["ours"].cpu_seconds
+        return self.measured["plain"].cpu_seconds / ours if ours else float("nan")
 
     def describe(self) -> dict[str, Any]:
         """Return everything in plain types."""
