@@ -28,7 +28,7 @@ def options(tiny_bundle: Path, encoder_runs, tmp_path: Path) -> fused_wbc.Option
         recipe="strong",
         split=50,
         device="cpu",
-        precision="bf16-mixed",
+        precision="32-true",
     )
 
 
@@ -48,7 +48,7 @@ def test_the_run_holds_what_predict_needs_and_says_what_validation_chose(
     run = fused_wbc.main(options)
     assert run.path == options.runs_root / "fused_wbc" / "strong" / "split-50" / "seed-0"
     expected, found = predict_again(run.path, tiny_bundle)
-    assert found.to_numpy() == pytest.approx(expected.to_numpy(), abs=0.02)
+    assert found.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-4)
     assert expected.to_numpy().std(axis=0).max() > 0.05, "constant: equality shows nothing"
     config, summary = read_finished(run.path)
     assert config["recipe"]["name"] == "strong"
@@ -69,7 +69,7 @@ def test_a_linear_probe_predicts_from_its_folder_too(options, tiny_bundle, encod
     plain = replace(options, recipe="paper")
     run = train_probe(plain, 100, Path("ablations/probe/seed-0"), encoders, is_balanced=True)
     expected, found = predict_again(run.path, tiny_bundle)
-    assert found.to_numpy() == pytest.approx(expected.to_numpy(), abs=0.02)
+    assert found.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-4)
 
 
 def test_options_that_the_recipe_would_not_heed_are_refused(options):
