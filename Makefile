@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test soak lint format results doctor audit-deps lock clean
+.PHONY: help run test soak lint format benchmarks results doctor audit-deps lock clean
 
 help:            ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,6 +27,12 @@ lint: $(VENV)/dev.stamp  ## Style and types
 format: $(VENV)/dev.stamp  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+BENCHMARKS ?= fused base autoencoder extract predict data tile start growth ddp
+benchmarks: $(VENV)/run.stamp  ## Speed on this machine, to results/benchmarks; leave it idle
+	for name in $(BENCHMARKS); do \
+	  $(BIN)/python experiments/benchmark.py $$name --out results/benchmarks/$$name.json || exit 1; \
+	done
 
 results: $(VENV)/run.stamp ## Tables in results/ and README.md from finished runs
 	$(BIN)/python experiments/readme_tables.py

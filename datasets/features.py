@@ -1,11 +1,11 @@
 """The feature store: frozen features of a data set, in one HDF5 file under a key.
 
 The key is a hash of everything that the features depend on, so a retrained encoder or a changed
-image gives another file and stale features cannot be served. Every row has a checksum over its
-image's content key and its features, so whatever bit of the file flips, no wrong features are
-served. `datasets.feature_writing` writes stores.
+image gives another file and stale features cannot be served. Every row, an image or a view of one,
+has a checksum over its content key and its features, so whatever bit of the file flips, no wrong
+features are served. `datasets.feature_writing` writes stores.
 
-Datasets, a row a sample: ``features``, contiguous; ``content_keys``, of fixed length;
+Datasets, by row: ``features``, contiguous; ``content_keys``, of fixed length;
 ``checksums`` int64, -1 where nothing is written yet. Attributes: ``key``, ``spec``.
 """
 
@@ -35,6 +35,7 @@ from datasets.safe_hdf5 import (
     read_column,
     read_texts,
 )
+from datasets.views import view_key
 
 _FORMAT_VERSION: Final = 2
 
@@ -60,7 +61,7 @@ class FeatureSpec:
     dtype: str = "float16"
 
     def key(self, content_keys: Iterable[str]) -> str:
-        """Return the store's key, 64 hex digits, for the images with these content keys."""
+        """Return the store's key, 64 hex digits, for images or views with these content keys."""
         digest = hashlib.sha256()
         digest.update(json.dumps({"format": _FORMAT_VERSION, **asdict(self)}).encode())
         for content_key in sorted(set(content_keys)):
@@ -110,22 +111,29 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self._row)
 
-    def read(self, content_key: str) -> Tensor:
-        """Return the features of the sample with this content key, in the stored dtype.
+    def read(self, content_key: str, view: int = 0) -> Tensor:
+        """Return the features of a sample's view, in the stored dtype.
+
+        Args:
+            content_key: Of the sample.
+            view: Of `datasets.views`.
 
         Raises:
-            DatasetError: The sample is not in the store, or its row fails the checksum. A damaged
+            DatasetError: The view is not in the store, or its row fails the checksum. A damaged
                 store is put aside, so that the next run mends it.
         """
-        if content_key not in self._row:
-            raise DatasetError(f"{self.path} holds no features of the image {content_key[:12]}.")
-        row = self._row[content_key]
+        name = view_key(content_key, view)
+        if name not in self._row:
+            raise DatasetError(
+                f"{self.path} holds no features of the image {content_key[:12]}, view {view}."
+            )
+        row = self._row[name]
         try:
             # A handle that a worker inherits by fork shares its file position with the parent's.
             if self._file is None or self._process != os.getpid():
                 self._file, self._process = h5py.File(self.path), os.getpid()
             values: NDArray[np.generic] = self._file["features"][row]
-            if checksum(content_key, values) != self._checksums[row]:
+            if checksum(name, values) != self._checksums[row]:
                 raise OSError(f"row {row} fails its checksum")
         except HDF5_ERRORS as error:
             put_aside(self.path)
@@ -138,6 +146,18 @@ class FeatureStore:
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_file": None}
+
+
+@dataclass(frozen=True)
+class ViewStores:
+    """The features of all views: a store of the images as they are, and one of the turned ones."""
+
+    upright: FeatureStore
+    turned: FeatureStore
+
+    def read(self, content_key: str, view: int = 0) -> Tensor:
+        """Return the features of a sample's view, as `FeatureStore.read`."""
+        return (self.turned if view else self.upright).read(content_key, view)
 
 
 def read_index(file: h5py.File) -> tuple[FeatureSpec, list[str], NDArray[np.int64]]:

@@ -19,6 +19,7 @@ from datasets.errors import DatasetError, UnreadableImageError
 from datasets.image_files import DECODE_ERRORS, open_image
 from datasets.packing import ImagePack, pack_path
 from datasets.samples import Sample
+from datasets.views import take_view
 
 IMAGE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
@@ -35,8 +36,8 @@ log = logging.getLogger(__name__)
 class FeatureLookup(Protocol):
     """What a dataset needs of a feature store, or of what stands in for one."""
 
-    def read(self, content_key: str) -> Tensor:
-        """Return the features of one sample."""
+    def read(self, content_key: str, view: int = 0) -> Tensor:
+        """Return the features of one sample, seen in this view of `datasets.views`."""
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -134,6 +135,8 @@ class ImageDataset(Dataset[dict[str, Any]]):
     """Samples as tensors: ``image`` uint8 (3, H, W), ``label`` and ``index`` int, ``features``.
 
     Where a prepared folder has a pack of this side, images come from it; they have the same pixels.
+    The item (index, view) shows the sample, and has features of it, in that view of
+    `datasets.views`.
 
     Args:
         samples: What to read, in the order of the indices.
@@ -161,11 +164,13 @@ class ImageDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int | tuple[int, int]) -> dict[str, Any]:
+        index, view = (index, 0) if isinstance(index, int) else index
         sample = self.samples[index]
-        features = {name: store.read(sample.content_key) for name, store in self.features.items()}
+        key = sample.content_key
+        features = {name: store.read(key, view) for name, store in self.features.items()}
         return {
-            "image": self._read(sample),
+            "image": take_view(self._read(sample), view),
             "label": self.labels[index],
             "index": index,
             "features": features,
@@ -192,9 +197,9 @@ class ImagesAsFeatures:
         self._images = ImageDataset(samples, (), input_size)
         self._index = {sample.content_key: index for index, sample in enumerate(samples)}
 
-    def read(self, content_key: str) -> Tensor:
-        """Return the image of one sample, float (3, S, S) in [0, 1]."""
-        image: Tensor = self._images[self._index[content_key]]["image"]
+    def read(self, content_key: str, view: int = 0) -> Tensor:
+        """Return the image of one sample in this view, float (3, S, S) in [0, 1]."""
+        image: Tensor = self._images[self._index[content_key], view]["image"]
         return image / 255
 
 

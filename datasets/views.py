@@ -8,12 +8,18 @@ are a finite set, so features of all of them can be stored, where those of free 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from torch import Tensor
 
 NUM_VIEWS: Final = 8
+NumViews = Literal[1, 8]
 _NUM_TURNS: Final = 4
+
+
+def view_key(content_key: str, view: int) -> str:
+    """Return the content key of an image's view; that of view 0 is the image's own."""
+    return f"{content_key}@{view}" if view else content_key
 
 
 def take_view(images: Tensor, view: int) -> Tensor:

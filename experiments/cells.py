@@ -9,9 +9,10 @@ from typing import Any
 
 from datasets.cells import open_cells
 from datasets.images import FeatureLookup, ImagesAsFeatures
-from datasets.samples import SampleSet, limit_training
+from datasets.samples import Sample, SampleSet, limit_training
 from datasets.taxonomy import LabelPercent
 from datasets.transforms import Augment
+from datasets.views import NumViews
 from experiments.options import RunOptions
 from experiments.reporting.load_runs import FinishedRun
 from experiments.training import fit_and_test_classifier, open_run, show_classifier_result
@@ -38,7 +39,9 @@ class CellRecipe:
         encoder_rate: Learning rate of the encoders, as a share of that of the rest; None: they are
             frozen. Trained ones see each image anew at their own size, which takes time and memory
             (with the two of tissue about 0.1 GB an image of the batch in bf16).
-        augment: Views of the images that the cell CNN is shown; encoders see plain ones.
+        augment: Random changes of the images that the cell CNN is shown; encoders do not see them.
+        views: 8: CNN and encoders are shown one of the eight views of each training image, drawn
+            anew each epoch.
         class_weights: Weigh the loss of a class by the inverse of its frequency.
         balanced_sampling: Draw each class equally often, with replacement.
         masks: Add image x mask as further training images where a mask exists.
@@ -50,6 +53,7 @@ class CellRecipe:
     norm: Norm = "batch"
     encoder_rate: float | None = None
     augment: Augment = "none"
+    views: NumViews = 1
     class_weights: bool = False
     balanced_sampling: bool = False
     masks: bool = True
@@ -59,6 +63,7 @@ class CellRecipe:
         return replace(
             options.trainer_config(self.epochs, augment=self.augment),
             trunk_lr=None if self.encoder_rate is None else self.encoder_rate * options.lr,
+            views=self.views,
             class_weights=self.class_weights,
             balanced_sampling=self.balanced_sampling,
         )
@@ -72,6 +77,9 @@ class CellOptions(RunOptions):
     """Share of the training labels that is used, in percent."""
     masks: bool = True
     """Add image x mask as further training images where a mask exists."""
+    views: NumViews = 1
+    """8: show each training image in one of its eight views (quarter turns, plain and mirrored),
+    drawn anew each epoch. Stored features then take 8 times the room for training images."""
     class_weights: bool = False
     """Weigh the loss of a class by the inverse of its frequency."""
     balanced_sampling: bool = False
@@ -82,6 +90,7 @@ class CellOptions(RunOptions):
         return CellRecipe(
             epochs,
             combine,
+            views=self.views,
             class_weights=self.class_weights,
             balanced_sampling=self.balanced_sampling,
             masks=self.masks,
@@ -148,7 +157,8 @@ def train_cells(
     }
     with open_run(fabric, options, folder, cells, config, known) as run:
         if not run.is_finished:
-            features = read_features(fabric, options, cells, encoders)
+            turned = cells.of_split("train", split) if recipe.views > 1 else ()
+            features = read_features(fabric, options, cells, encoders, turned)
             seed_all(options.seed)
             fit_and_test_classifier(
                 run,
@@ -168,10 +178,9 @@ def read_features(
     options: RunOptions,
     cells: SampleSet,
     encoders: Sequence[TrainedEncoder],
-    *,
-    all_views: bool = False,
+    turned: Sequence[Sample] = (),
 ) -> dict[str, FeatureLookup]:
-    """Return by encoder name what the model is given of all cells.
+    """Return by encoder name what the model is given of all cells, of `turned` in all views.
 
     Of a frozen encoder that is its stored features, which are extracted where they are missing.
     """
@@ -184,7 +193,7 @@ def read_features(
             encoder,
             cells.samples,
             options.cache_root,
-            all_views=all_views,
+            turned=turned,
             num_workers=options.num_workers,
         )
 

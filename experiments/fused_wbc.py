@@ -61,6 +61,8 @@ _PAPER = (
     "masks",
     "class_weights",
     "balanced_sampling",
+    "views",
+    "latent_pool",
     "combine",
 )
 """What only --recipe paper heeds."""
@@ -82,6 +84,8 @@ class Options(CellOptions, TissueOptions):
 
     combine: Combine = "sum"
     """How the votes of CNN and encoders are combined."""
+    latent_pool: Literal[1, 2, 4] = 1
+    """Average the autoencoder's latents over squares of this side; 4: a sixteenth of the store."""
     recipe: Literal["paper", "strong"] = "paper"
     """paper: the source system's. strong: what is best with few labels (see above)."""
 
@@ -113,7 +117,7 @@ def main(options: Options) -> FinishedRun:
         cam16_encoder = encoder_from_cam16_run(find_cam16_run(options))
         runs.update()
         prcc_encoder = encoder_from_autoencoder_run(
-            find_prcc_run(options), prcc_autoencoder.EXPERIMENT
+            find_prcc_run(options), prcc_autoencoder.EXPERIMENT, options.latent_pool
         )
         runs.update()
         encoders = [prcc_encoder, cam16_encoder]

@@ -158,16 +158,15 @@ def _run(
     with open_run(fabric, options, folder, cells, config, known) as run:
         if not run.is_finished:
             all_views = "recipe" in recipe
-            stores = read_features(fabric, options, cells, encoders, all_views=all_views)
+            turned = cells.samples if all_views else ()
+            stores = read_features(fabric, options, cells, encoders, turned)
             start = time.perf_counter()
             fitted, told = fit(cells, stores)
             probe = spec.assemble([trained.encoder for trained in encoders], len(cells.classes))
             _load(probe, fitted)
             parts = {name: cells.of_split(name, split) for name in SPLITS}
             outputs = {
-                name: apply_probe(
-                    probe, samples, _index_labels(samples, cells), stores, all_views=all_views
-                )
+                name: apply_probe(probe, samples, _index_labels(samples, cells), stores)
                 for name, samples in parts.items()
             }
             run.record_seen([*cells.of_split("train", 100 if all_views else split), *parts["val"]])

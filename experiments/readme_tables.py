@@ -4,7 +4,8 @@
 
 Reads every finished classifier run below RUNS (default: runs), averages over seeds, and adds 95 %
 intervals over independent groups. Synthetic runs are shown only where there are no real ones.
-main_job also gets a chart. A table without runs is left as it is. Nothing is typed by hand.
+main_job also gets a chart. A table without runs is left as it is. The table of speed comes from
+what benchmark.py wrote to benchmarks/ in the folder of the CSV files. Nothing is typed by hand.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,7 +26,11 @@ from experiments.cli import run_script
 from experiments.reporting.figures import draw_learning_curve
 from experiments.reporting.load_runs import find_finished
 from experiments.reporting.named_tables import NAMED_TABLES, TableName
+from experiments.reporting.speed_table import read_benchmarks, speed_to_markdown
 from experiments.reporting.tables import replace_between_markers, write_table
+
+BENCHMARKS: Final = "benchmarks"
+SPEED: Final = "speed"
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +64,11 @@ def main(options: Options) -> dict[str, pd.DataFrame]:
         write_table(table.build(runs), path)
         # The README is written from what the CSV says, so that a test can compare the two.
         written[name] = pd.read_csv(path)
-        markdown = table.to_markdown(written[name])
-        if options.readme is not None:
-            text = replace_between_markers(options.readme.read_text(), name, markdown)
-            with write_whole(options.readme) as temporary:
-                temporary.write_text(text)
-        print(f"{markdown}\n\nWritten to {path}\n")
+        _put_into(options.readme, name, table.to_markdown(written[name]))
+        print(f"Written to {path}\n")
+    benchmarks = read_benchmarks(options.out / BENCHMARKS)
+    if benchmarks:
+        _put_into(options.readme, SPEED, speed_to_markdown(benchmarks))
     if not written:
         raise ValueError(f"No finished classifier run below {searched}. Pass other folders.")
     if "main_job" in written:
@@ -72,6 +77,15 @@ def main(options: Options) -> dict[str, pd.DataFrame]:
         figure = draw_learning_curve(written["main_job"], title)
         figure.savefig(options.out / "main_job.png")
     return written
+
+
+def _put_into(readme: Path | None, name: str, markdown: str) -> None:
+    """Print a table and write it between the markers of its name."""
+    if readme is not None:
+        text = replace_between_markers(readme.read_text(), name, markdown)
+        with write_whole(readme) as temporary:
+            temporary.write_text(text)
+    print(f"{markdown}\n")
 
 
 if __name__ == "__main__":

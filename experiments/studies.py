@@ -12,6 +12,8 @@ from trainers.strong_probe import StrongConfig
 
 EncoderName = Literal[
     "prcc",
+    "prcc-pool-2",
+    "prcc-pool-4",
     "cam16",
     "random-prcc",
     "random-cam16",
@@ -24,14 +26,23 @@ EncoderName = Literal[
     "random-prcc-pooled",
     "random-trunk-depths",
 ]
-"""prcc, cam16: of the finished runs. random-...: the same shapes untrained, with the run's seed.
-cells: an autoencoder of unlabelled cells. imagenet: a map of an ImageNet backbone as wide as the
-prcc latent. depths: four maps of it, pooled. prcc-pooled: mean, maximum and deviation of each
-channel of the prcc latent. trunk-depths: the same of several maps of the cam16 run's backbone;
-trunk-means: the mean alone."""
+"""prcc, cam16: of the finished runs. prcc-pool-...: the latents of prcc, averaged over squares of
+that side. random-...: the same shapes untrained, with the run's seed. cells: an autoencoder of
+unlabelled cells. imagenet: a map of an ImageNet backbone as wide as the prcc latent. depths: four
+maps of it, pooled. prcc-pooled: mean, maximum and deviation of each channel of the prcc latent.
+trunk-depths: the same of several maps of the cam16 run's backbone; trunk-means: the mean alone."""
 
 StudyName = Literal[
-    "fusion", "combine", "masks", "balance", "norm", "augment", "unfreeze", "strong"
+    "fusion",
+    "combine",
+    "masks",
+    "balance",
+    "norm",
+    "augment",
+    "views",
+    "latents",
+    "unfreeze",
+    "strong",
 ]
 
 EQUAL_CHANNELS: Final = 152
@@ -117,6 +128,17 @@ STUDIES: Final[Mapping[StudyName, tuple[AnyVariant, ...]]] = {
         LONG_BASE,
         _vary("base-14-flips-15", LONG_BASE, augment="flips-15"),
         _vary("base-14-flips-360", LONG_BASE, augment="flips-360"),
+    ),
+    "views": (
+        LONG_BASE,
+        _vary("base-14-views-8", LONG_BASE, views=8),
+        FUSED,
+        _vary("fused-views-8", views=8),
+    ),
+    "latents": (
+        FUSED,
+        replace(FUSED, name="fused-pool-2", encoders=("prcc-pool-2", "cam16")),
+        replace(FUSED, name="fused-pool-4", encoders=("prcc-pool-4", "cam16")),
     ),
     "unfreeze": (
         FUSED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,7 @@ _MAP_SIZE: Final = 260
 """At which that map of SqueezeNet is 128x64x64, as the autoencoder's latent is."""
 _DEPTH_NODES: Final = ("features.4.cat", "features.7.cat", "features.10.cat", "features.12.cat")
 _DEPTH_SIZE: Final = 224
+_LATENT_POOLS: Final[Mapping[EncoderName, int]] = {"prcc": 1, "prcc-pool-2": 2, "prcc-pool-4": 4}
 IMAGENET_BACKBONE: Final = "squeezenet1_1"
 
 
@@ -61,10 +63,12 @@ def find_encoder(
         RunError: A run is missing, broken, or has seen the test cells.
         WeightsError: Pretrained weights are not to be had.
     """
-    if name in ("prcc", "prcc-pooled"):
+    if name in _LATENT_POOLS:
         run_dir = find_prcc_run(options)
-        read = encoder_from_autoencoder_run if name == "prcc" else pooled_from_autoencoder_run
-        return read(run_dir, prcc_autoencoder.EXPERIMENT)
+        pool = _LATENT_POOLS[name]
+        return encoder_from_autoencoder_run(run_dir, prcc_autoencoder.EXPERIMENT, pool)
+    if name == "prcc-pooled":
+        return pooled_from_autoencoder_run(find_prcc_run(options), prcc_autoencoder.EXPERIMENT)
     if name == "cam16":
         return encoder_from_cam16_run(find_cam16_run(options))
     if name in ("trunk-depths", "trunk-means"):

@@ -86,9 +86,12 @@ def open_run(
     Raises:
         RunError: As `Run`.
     """
-    trainer = {name: value for name, value in asdict(config).items() if name != "num_workers"}
-    if config.accumulate == 1:
-        del trainer["accumulate"]  # Runs from before there was a choice go on.
+    trainer = {
+        name: value
+        for name, value in asdict(config).items()
+        # Runs from before there was a choice go on.
+        if name != "num_workers" and (name, value) not in (("accumulate", 1), ("views", 1))
+    }
     identity = {
         "experiment": folder.parts[0],
         "seed": options.seed,

@@ -99,6 +99,20 @@ def pool_encoder(encoder: Encoder, statistics: Sequence[Statistic]) -> FrozenEnc
     return FrozenEncoder(f"{encoder.name}-pooled", module, encoder.input_size, (width,))
 
 
+def shrink_encoder(encoder: Encoder, pool: int) -> FrozenEncoder:
+    """Return the encoder that gives an encoder's map, averaged over squares of side `pool`.
+
+    Raises:
+        ModelError: The map is no multiple of `pool` in height or width.
+    """
+    channels, height, width = encoder.feature_shape
+    if pool < 1 or height % pool or width % pool:
+        raise ModelError(f"A map of {height}x{width} cannot be averaged over squares of {pool}.")
+    module = nn.Sequential(encoder, nn.AvgPool2d(pool))
+    shape = (channels, height // pool, width // pool)
+    return FrozenEncoder(f"{encoder.name}-pool-{pool}", module, encoder.input_size, shape)
+
+
 def find_depths(backbone: Backbone, input_size: int) -> tuple[str, ...]:
     """Return layers of a backbone from shallow to deep: the last one of each size of map.
 

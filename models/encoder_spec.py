@@ -9,7 +9,7 @@ from typing import Any, Literal
 from models.autoencoder import Autoencoder
 from models.backbones import RANDOM, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
-from models.depths import Statistic, map_encoder, pool_encoder, pooled_encoder
+from models.depths import Statistic, map_encoder, pool_encoder, pooled_encoder, shrink_encoder
 from models.frozen import Encoder, FrozenEncoder, unfreeze
 
 
@@ -25,6 +25,7 @@ class EncoderSpec:
         nodes: Layers of the backbone, for the last two; see `depths`.
         input_size: Side of the images in pixels, for the last two.
         statistics: Of each channel, where maps are pooled.
+        pool: Side of the squares over which the first kind's map is averaged.
         is_frozen: Or trained with the model that it is a part of.
     """
 
@@ -33,6 +34,7 @@ class EncoderSpec:
     nodes: Sequence[str] = ()
     input_size: int = 0
     statistics: Sequence[Statistic] = ("mean",)
+    pool: int = 1
     is_frozen: bool = True
 
     def build(self, weights: str = RANDOM) -> Encoder:
@@ -47,7 +49,8 @@ class EncoderSpec:
 
     def _build_frozen(self, weights: str) -> FrozenEncoder:
         if self.kind == "autoencoder":
-            return Autoencoder().frozen_encoder()
+            encoder = Autoencoder().frozen_encoder()
+            return encoder if self.pool == 1 else shrink_encoder(encoder, self.pool)
         if self.kind == "latents":
             return pool_encoder(Autoencoder().frozen_encoder(), self.statistics)
         backbone = build_backbone(self.backbone, weights)
@@ -63,7 +66,7 @@ def describe_encoder(entry: Mapping[str, Any]) -> dict[str, Any]:
 
     So runs from before there was a choice can be resumed.
     """
-    choices = {"is_frozen": True, "statistics": ("mean",)}
+    choices = {"is_frozen": True, "statistics": ("mean",), "pool": 1}
     return {
         name: value
         for name, value in entry.items()

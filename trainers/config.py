@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import Literal
 
 from datasets.transforms import Augment
+from datasets.views import NumViews
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class TrainerConfig:
     """Of the weights, the order of the samples and the augmentation."""
     augment: Augment = "none"
     """flips-15: plain, flipped, rotated by up to 15 degrees, or both. flips-360: by any angle."""
+    views: NumViews = 1
+    """8: each training sample is shown in one of its eight views, drawn anew each epoch."""
     class_weights: bool = False
     """Weigh the loss of a class by total / (classes x its count)."""
     balanced_sampling: bool = False

@@ -12,7 +12,10 @@ from trainers.sampling import EpochBatches
 
 
 class TrainingData(Protocol):
-    """A dataset of dicts with ``image`` uint8 (3, H, W), ``label``, ``index``, ``features``."""
+    """A dataset of dicts with ``image`` uint8 (3, H, W), ``label``, ``index``, ``features``.
+
+    Its items are asked for by index or, where the trainer shows views, by (index, view).
+    """
 
     samples: list[Sample]
     labels: list[int]
@@ -20,7 +23,7 @@ class TrainingData(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    def __getitem__(self, index: Any) -> dict[str, Any]: ...
 
 
 def make_loader(

@@ -12,7 +12,7 @@ import torch
 from models.autoencoder import Autoencoder
 from models.backbones import RANDOM, Backbone, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
-from models.depths import Statistic, find_depths, pool_encoder, pooled_encoder
+from models.depths import Statistic, find_depths, pool_encoder, pooled_encoder, shrink_encoder
 from models.encoder_spec import EncoderSpec
 from models.frozen import Encoder, FrozenEncoder, hash_state, unfreeze
 from trainers.errors import RunError
@@ -71,12 +71,13 @@ class TrainedEncoder:
             )
 
 
-def encoder_from_autoencoder_run(run_dir: Path, experiment: str) -> TrainedEncoder:
+def encoder_from_autoencoder_run(run_dir: Path, experiment: str, pool: int = 1) -> TrainedEncoder:
     """Return the encoder of a finished autoencoder run: latents (128, 64, 64) of 512 px images.
 
     Args:
         run_dir: Folder of the run.
         experiment: That it must be of: ``prcc_autoencoder``, or ``cells_autoencoder``.
+        pool: Side of the squares over which latents are averaged; of 4 they are (128, 16, 16).
 
     Raises:
         RunError: The run is not finished, is another experiment's, or its checkpoint is broken.
@@ -84,7 +85,10 @@ def encoder_from_autoencoder_run(run_dir: Path, experiment: str) -> TrainedEncod
     _, summary = _read_run(run_dir, experiment)
     model = Autoencoder()
     load_best(model, run_dir)
-    return _with_origin(EncoderSpec("autoencoder"), model.frozen_encoder(), summary)
+    encoder = model.frozen_encoder()
+    if pool > 1:
+        encoder = shrink_encoder(encoder, pool)
+    return _with_origin(EncoderSpec("autoencoder", pool=pool), encoder, summary)
 
 
 def encoder_from_cam16_run(run_dir: Path) -> TrainedEncoder:

@@ -1,9 +1,9 @@
-"""Writes feature stores: every image goes through each frozen encoder once."""
+"""Writes feature stores: every image, or view of one, goes through each frozen encoder once."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,20 +11,22 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from datasets.errors import DatasetError
 from datasets.feature_writing import write_store
-from datasets.features import FeatureSpec, FeatureStore, put_aside
+from datasets.features import FeatureSpec, FeatureStore, ViewStores, put_aside
 from datasets.images import ImageDataset
 from datasets.locks import OwnedLock
 from datasets.samples import Sample
-from datasets.views import NUM_VIEWS, take_view
+from datasets.views import NUM_VIEWS, take_view, view_key
 from models.frozen import FrozenEncoder, hash_state
 from trainers.device import hide_bars, precision_of
 from trainers.errors import RunError
+
+Row = tuple[Sample, int]
+"""What a row of a store is of: a sample in a view."""
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +37,26 @@ def ensure_features(
     samples: Sequence[Sample],
     cache_root: Path,
     *,
-    all_views: bool = False,
+    turned: Sequence[Sample] = (),
     batch_size: int = 16,
     num_workers: int = 0,
-) -> FeatureStore:
-    """Return the store of `encoder`'s features of all `samples`, extracting them if need be.
+) -> FeatureStore | ViewStores:
+    """Return `encoder`'s features of all `samples`, extracting and storing them if need be.
 
     A store serves every label subset, seed and epoch. Processes that want the same store wait for
     the first one to write it, and say for whom. What an earlier process that was killed has written
     is kept; a store that is cut short or damaged is made again, since all that it depends on is at
-    hand. With `all_views` it holds the features of the eight views of `datasets.views`,
-    (8, *feature_shape) a sample.
+    hand.
+
+    Args:
+        fabric: Launched.
+        encoder: Whose features are wanted.
+        samples: Wanted as they are.
+        cache_root: Folder of the stores.
+        turned: Those of `samples` that are also wanted in the seven other views of
+            `datasets.views`, in a store of their own.
+        batch_size: Images a forward pass.
+        num_workers: Processes that decode images.
 
     Raises:
         DatasetError: An image does not decode, its features are not finite, or the disk has no
@@ -53,15 +64,33 @@ def ensure_features(
         OSError: The store cannot be written.
         RunError: The encoder changed meanwhile; nothing was stored.
     """
+
+    def ensure(rows: Iterable[Row]) -> FeatureStore:
+        return _ensure_store(fabric, encoder, rows, cache_root, batch_size, num_workers)
+
+    upright = ensure((sample, 0) for sample in samples)
+    if not turned:
+        return upright
+    return ViewStores(upright, ensure((s, view) for s in turned for view in range(1, NUM_VIEWS)))
+
+
+def _ensure_store(
+    fabric: Fabric,
+    encoder: FrozenEncoder,
+    rows: Iterable[Row],
+    cache_root: Path,
+    batch_size: int,
+    num_workers: int,
+) -> FeatureStore:
     spec = FeatureSpec(
         encoder=encoder.name,
         encoder_sha256=hash_state(encoder),
-        transform=encoder.transform + (f", {NUM_VIEWS} views" if all_views else ""),
+        transform=encoder.transform,
         precision=precision_of(fabric),
-        shape=(NUM_VIEWS, *encoder.feature_shape) if all_views else encoder.feature_shape,
+        shape=encoder.feature_shape,
     )
-    by_content = {sample.content_key: sample for sample in samples}
-    unique = [by_content[key] for key in sorted(by_content)]
+    by_content = {view_key(sample.content_key, view): (sample, view) for sample, view in rows}
+    by_content = dict(sorted(by_content.items()))
     key = spec.key(by_content)
     path = cache_root / "features" / f"{encoder.name}-{key[:16]}.h5"
     # Without the lock, which a cache that others may only read does not give.
@@ -72,10 +101,9 @@ def ensure_features(
     with OwnedLock(path.with_suffix(".lock"), path, waits=True):
         store = _find_store(path, key)  # Another process may have written it meanwhile.
         if store is None:
-            keys = [sample.content_key for sample in unique]
-            views = range(NUM_VIEWS) if all_views else None
-            encode = partial(_encode, fabric, encoder, unique, views, num_workers)
-            write_store(path, spec, keys, batch_size, encode, [s.sample_id for s in unique])
+            encode = partial(_encode, fabric, encoder, list(by_content.values()), num_workers)
+            names = [view_key(sample.sample_id, view) for sample, view in by_content.values()]
+            write_store(path, spec, list(by_content), batch_size, encode, names)
             if hash_state(encoder) != spec.encoder_sha256:
                 path.unlink()
                 raise RunError(
@@ -102,35 +130,35 @@ def _find_store(path: Path, key: str) -> FeatureStore | None:
 def _encode(
     fabric: Fabric,
     encoder: FrozenEncoder,
-    samples: Sequence[Sample],
-    views: Sequence[int] | None,
+    rows: Sequence[Row],
     num_workers: int,
     batches: Sequence[range],
 ) -> Iterator[NDArray[np.floating]]:
     encoder = encoder.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    samples = list({sample.content_key: sample for sample, _ in rows}.values())
+    index = {sample.content_key: place for place, sample in enumerate(samples)}
+    # Views of an image stand in a row, and each batch decodes it once.
+    needed = [
+        list(dict.fromkeys(index[rows[row][0].content_key] for row in batch)) for batch in batches
+    ]
     dataset = ImageDataset(samples, (), encoder.input_size)
-    rows = [list(batch) for batch in batches]
-    loader = DataLoader(dataset, batch_sampler=rows, num_workers=num_workers)
+    loader = DataLoader(dataset, batch_sampler=needed, num_workers=num_workers)
     missing = sum(map(len, batches))
     with tqdm(
-        total=len(samples),
-        initial=len(samples) - missing,
+        total=len(rows),
+        initial=len(rows) - missing,
         desc=f"{encoder.name} features",
         unit="image",
         disable=hide_bars(),
     ) as bar:
-        for batch in loader:
-            images = batch["image"].to(fabric.device).to(memory_format=torch.channels_last) / 255
+        for batch, read in zip(batches, loader, strict=True):
+            image_of = dict(zip(read["index"].tolist(), read["image"], strict=True))
+            seen = [
+                take_view(image_of[index[sample.content_key]], view)
+                for sample, view in (rows[row] for row in batch)
+            ]
+            images = torch.stack(seen).to(fabric.device).to(memory_format=torch.channels_last)
             with fabric.autocast():
-                features = encode_views(encoder, images, views)
+                features = encoder(images / 255)
             yield features.float().cpu().numpy()
             bar.update(len(images))
-
-
-def encode_views(encoder: FrozenEncoder, images: Tensor, views: Sequence[int] | None) -> Tensor:
-    """Return features of `images`, (B, 3, S, S): (B, *shape), or (B, views, *shape) of `views`."""
-    if views is None:
-        features: Tensor = encoder(images)
-        return features
-    seen = [take_view(images, view).contiguous(memory_format=torch.channels_last) for view in views]
-    return torch.stack([encoder(view) for view in seen], dim=1)

@@ -23,13 +23,13 @@ from tqdm import tqdm
 
 from datasets.errors import UnreadableImageError
 from datasets.images import ImageSize, read_image, to_pixels
+from datasets.views import take_view
 from models.frozen import Encoder, FrozenEncoder
 from models.fusion import FusionModel
 from models.linear_probe import LinearProbe
 from models.registry import input_size_of
 from trainers.device import Device, Precision, hide_bars, launch_fabric
 from trainers.errors import RunError
-from trainers.feature_extraction import encode_views
 from trainers.restore import RestoredClassifier
 
 PredictionPrecision = Literal["run", "32-true", "bf16-mixed"]
@@ -87,8 +87,7 @@ class Predictor:
             if isinstance(self.model, FusionModel | LinearProbe)
             else {}
         )
-        num_views = self.model.num_views if isinstance(self.model, LinearProbe) else 1
-        self._views = range(num_views) if num_views > 1 else None
+        self._num_views = self.model.num_views if isinstance(self.model, LinearProbe) else 1
 
     def predict(
         self, paths: Sequence[Path], *, batch_size: int = 32, num_workers: int = NUM_WORKERS
@@ -168,8 +167,13 @@ class Predictor:
         """Return what the model is given of an encoder in the place of stored features."""
         if not isinstance(encoder, FrozenEncoder):
             return images
+        views = [
+            encoder(take_view(images, view).contiguous(memory_format=torch.channels_last))
+            for view in range(self._num_views)
+        ]
+        features = torch.stack(views, dim=1) if self._num_views > 1 else views[0]
         # As stored features are read: in half precision.
-        return encode_views(encoder, images, self._views).half()
+        return features.half()
 
     def _read_ahead(
         self, paths: Sequence[Path], num_ahead: int, num_workers: int

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from datasets.images import FeatureLookup
 from datasets.samples import Sample
+from datasets.views import NUM_VIEWS
 from models.linear_probe import LEAST_PROB, LinearProbe, join_features
 from trainers.outputs import Outputs
 from trainers.soft_regression import LinearFit, StandardizedFit
@@ -109,8 +110,9 @@ def pool_features(samples: Sequence[Sample], stores: Sequence[FeatureLookup]) ->
 
 def read_views(samples: Sequence[Sample], stores: Sequence[FeatureLookup]) -> NDArray[np.float32]:
     """Return stored vectors of all views, (N, V, D), those of all stores joined."""
-    rows = [torch.cat([s.read(sample.content_key) for s in stores], dim=-1) for sample in samples]
-    return torch.stack(rows).float().numpy()
+    keys = [sample.content_key for sample in samples]
+    parts = [_read(store, keys, range(NUM_VIEWS)) for store in stores]
+    return torch.cat(parts, dim=-1).float().numpy()
 
 
 @torch.no_grad()
@@ -119,23 +121,23 @@ def apply_probe(
     samples: Sequence[Sample],
     labels: Sequence[int],
     stores: Mapping[str, FeatureLookup],
-    *,
-    all_views: bool = False,
 ) -> Outputs:
-    """Return the probe's log-probabilities for `samples`, from their stored features.
-
-    With `all_views` the stores hold all views, of which the probe may want the first only.
-    """
+    """Return the probe's log-probabilities for `samples`, from their stored features."""
     values = []
     for start in range(0, len(samples), _BATCH_SIZE):
         keys = [sample.content_key for sample in samples[start : start + _BATCH_SIZE]]
         features = {
-            name: torch.stack([store.read(key) for key in keys]) for name, store in stores.items()
+            name: _read(store, keys, range(probe.num_views)) for name, store in stores.items()
         }
-        if all_views and probe.num_views == 1:
+        if probe.num_views == 1:
             features = {name: views[:, 0] for name, views in features.items()}
         values.append(probe(torch.empty(0), features))
     return Outputs(torch.arange(len(samples)), torch.cat(values), torch.as_tensor(labels))
+
+
+def _read(store: FeatureLookup, keys: Sequence[str], views: Sequence[int]) -> Tensor:
+    """Return features (N, V, *feature_shape)."""
+    return torch.stack([torch.stack([store.read(key, view) for view in views]) for key in keys])
 
 
 def _fit(

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+Item = int | tuple[int, int]
+"""Index of a sample, or with its view."""
 
-class EpochBatches(Sampler[list[int]]):
+
+class EpochBatches(Sampler[list[Item]]):
     """Batches of indices for one process.
 
     The order depends on `seed` and `epoch` alone. It is padded from its start to a multiple of the
@@ -26,6 +29,7 @@ class EpochBatches(Sampler[list[int]]):
         balanced: Draw the classes equally often, with replacement.
         images_per_class: Draw so many of each class an epoch: every sample of it equally often, and
             what is left over at random. It goes before `balanced`.
+        num_views: If more than 1, a batch is of pairs (index, view), the view drawn anew each time.
         rank: Of this process.
         world_size: Number of processes.
     """
@@ -40,6 +44,7 @@ class EpochBatches(Sampler[list[int]]):
         labels: Sequence[int] = (),
         balanced: bool = False,
         images_per_class: int | None = None,
+        num_views: int = 1,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -54,6 +59,7 @@ class EpochBatches(Sampler[list[int]]):
         self.labels = torch.as_tensor(labels)
         self.balanced = balanced
         self.images_per_class = images_per_class
+        self.num_views = num_views
         self.num_drawn = num_samples
         if shuffle and images_per_class:
             self.num_drawn = images_per_class * len(set(labels))
@@ -70,8 +76,8 @@ class EpochBatches(Sampler[list[int]]):
         is_lone = self.shuffle and self.batch_size > 1 and per_process % self.batch_size == 1
         return max(1, number - 1) if is_lone else number
 
-    def __iter__(self) -> Iterator[list[int]]:
-        order = self._draw_order()
+    def __iter__(self) -> Iterator[list[Item]]:
+        order = self._draw_items()
         padding = -len(order) % self.world_size
         own = (order + order[:padding])[self.rank :: self.world_size]
         number = len(self)
@@ -79,10 +85,17 @@ class EpochBatches(Sampler[list[int]]):
             end = (step + 1) * self.batch_size if step < number - 1 else len(own)
             yield own[step * self.batch_size : end]
 
-    def _draw_order(self) -> list[int]:
+    def _draw_items(self) -> list[Item]:
         if not self.shuffle:
             return list(range(self.num_samples))
         generator = seeded_generator(self.seed, self.epoch)
+        order = self._draw_order(generator)
+        if self.num_views == 1:
+            return [*order]
+        views = torch.randint(self.num_views, (len(order),), generator=generator)
+        return list(zip(order, views.tolist(), strict=True))
+
+    def _draw_order(self, generator: torch.Generator) -> list[int]:
         if self.images_per_class:
             drawn = self._draw_per_class(self.images_per_class, generator)
         elif self.balanced:

@@ -81,6 +81,7 @@ class Trainer(ABC):
             labels=train_data.labels,
             balanced=config.balanced_sampling,
             images_per_class=config.images_per_class,
+            num_views=config.views,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )

@@ -11,8 +11,16 @@ from PIL import Image
 
 from datasets import image_files
 from datasets.errors import DatasetError, UnreadableImageError
-from datasets.images import ImageDataset, list_images, read_image, read_mask, split_readable
+from datasets.images import (
+    ImageDataset,
+    ImagesAsFeatures,
+    list_images,
+    read_image,
+    read_mask,
+    split_readable,
+)
 from datasets.samples import Sample
+from datasets.views import take_view
 
 GRAY = np.linspace(0, 255, 24 * 20).reshape(24, 20).astype(np.uint8)
 
@@ -131,3 +139,22 @@ def test_split_readable_lists_what_does_not_decode(tmp_path: Path):
     assert [path.name for path in broken] == ["bad.png"]
     with pytest.raises(UnreadableImageError, match=r"bad\.png"):
         split_readable([tmp_path / "bad.png"], raise_first=True)
+
+
+class ViewsAsFeatures:
+    def read(self, content_key: str, view: int = 0) -> torch.Tensor:
+        return torch.tensor([float(view)])
+
+
+def test_an_item_with_a_view_shows_image_and_features_in_it(tmp_path: Path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    dataset = ImageDataset([sample(tmp_path / "a.png")], ("a",), 8, {"toy": ViewsAsFeatures()})
+    upright = dataset[0]["image"]
+    for view in range(8):
+        item = dataset[0, view]
+        assert torch.equal(item["image"], take_view(upright, view))
+        assert item["features"]["toy"].item() == view
+        assert (item["index"], item["label"]) == (0, 0)
+    images = ImagesAsFeatures([sample(tmp_path / "a.png")], 8)
+    assert torch.equal(images.read("a.png", 5), take_view(upright, 5) / 255)

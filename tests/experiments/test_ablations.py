@@ -139,6 +139,31 @@ def test_a_study_is_run_and_finished_runs_are_kept(options, capsys):
     assert f"tensorboard --logdir {root}" in printed
 
 
+@pytest.mark.parametrize(
+    ("study", "name", "latents"),
+    [("views", "fused-views-8", "prcc"), ("latents", "fused-pool-4", "prcc-pool-4")],
+)
+def test_views_and_small_latents_are_trained_on_and_predicted_from(
+    options, tiny_bundle, study, name, latents
+):
+    chosen = replace(options, study=study, variants=("fused", name), splits=(10,))
+    fused, run_dir = (result.run_dir for result in ablations.main(chosen))
+    model = restore_classifier(run_dir).model
+    assert isinstance(model, FusionModel)
+    assert list(model.encoders) == [latents, "cam16"]
+    losses = [pd.read_csv(path / "metrics.csv")["train/loss"].iloc[0] for path in (fused, run_dir)]
+    assert losses[0] != losses[1], "the variant changed nothing"
+    test = open_cells(tiny_bundle, 10).of_split("test")
+    expected = pd.read_csv(run_dir / "predictions.csv", index_col="sample_id")
+    restored = restore_classifier(run_dir)
+    predictor = Predictor(restored, launch_prediction(restored.config, "cpu", "run"))
+    found = predictor.predict([sample.path for sample in test], batch_size=16)
+    columns = [f"prob_{label}" for label in predictor.classes]
+    probs = expected.loc[[sample.sample_id for sample in test], columns].to_numpy()
+    assert probs == pytest.approx(found.probs, abs=1e-4)
+    assert probs.std(axis=0).max() > 1e-5, "constant: equality shows nothing"
+
+
 def test_the_study_unfreeze_varies_the_rate_of_the_encoders_alone(options):
     frozen, *trained = STUDIES["unfreeze"]
     assert frozen == FUSED

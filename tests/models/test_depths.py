@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from models.backbones import build_backbone
-from models.depths import map_encoder, pooled_encoder
+from models.depths import map_encoder, pooled_encoder, shrink_encoder
 from models.encoder_spec import EncoderSpec
 from models.errors import ModelError
+from models.frozen import unfreeze
 
 NODES = ("features.4.cat", "features.7.cat")
 
@@ -48,3 +49,16 @@ def test_unknown_layers_and_vectors_are_refused():
         map_encoder(backbone, "flatten", 64)
     with pytest.raises(ModelError, match="flatten of resnet18 gives no map"):
         pooled_encoder(backbone, ("layer1.0.add", "flatten"), 64)
+
+
+def test_a_shrunk_map_is_the_mean_of_squares_and_goes_into_the_model_of_its_spec():
+    spec = EncoderSpec("autoencoder", pool=4)
+    encoder = spec.build()
+    assert (encoder.name, encoder.feature_shape) == ("prcc-pool-4", (128, 16, 16))
+    images = torch.rand(1, 3, 512, 512)
+    large = encoder.module[0](images)
+    expected = large.reshape(1, 128, 16, 4, 16, 4).mean(dim=(3, 5))
+    assert torch.allclose(encoder(images), expected, atol=1e-6)
+    assert all(p.requires_grad for p in unfreeze(encoder).parameters())
+    with pytest.raises(ModelError, match="64x64 cannot be averaged over squares of 3"):
+        shrink_encoder(EncoderSpec("autoencoder").build(), 3)

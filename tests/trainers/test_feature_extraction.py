@@ -10,7 +10,10 @@ from PIL import Image
 from torch import nn
 
 from datasets.errors import DatasetError
+from datasets.features import ViewStores
+from datasets.images import to_tensor
 from datasets.samples import Sample
+from datasets.views import NUM_VIEWS, take_view
 from models.frozen import FrozenEncoder
 from trainers.feature_extraction import ensure_features
 
@@ -73,3 +76,46 @@ def test_damaged_features_are_not_served_and_made_again_by_the_next_run(
         sample.path.unlink()  # They are not needed again: the last batch is the fifth image's.
     extract()
     assert store.path.read_bytes() == whole
+
+
+@pytest.fixture
+def speckled(samples) -> list[Sample]:
+    """Images that differ in each of their views."""
+    for index, sample in enumerate(samples):
+        generator = torch.Generator().manual_seed(index)
+        pixels = torch.randint(256, (8, 8, 3), dtype=torch.uint8, generator=generator)
+        Image.fromarray(pixels.numpy()).save(sample.path)
+    return samples
+
+
+def test_stored_features_of_a_view_are_those_of_the_image_seen_so(
+    fabric, encoder, speckled, tmp_path
+):
+    # Three rows a batch, so that views of an image lie in several batches.
+    stores = ensure_features(
+        fabric, encoder, speckled, tmp_path, turned=speckled[1:4], batch_size=3
+    )
+    assert isinstance(stores, ViewStores)
+    assert (len(stores.upright), len(stores.turned)) == (5, 3 * (NUM_VIEWS - 1))
+    seen = set()
+    for sample in speckled[1:4]:
+        image = to_tensor(Image.open(sample.path), 8)
+        for view in range(NUM_VIEWS):
+            expected = encoder(take_view(image, view)[None] / 255)[0]
+            found = stores.read(sample.content_key, view)
+            assert torch.allclose(found.float(), expected, atol=1e-3), view
+            seen.add(found.numpy().tobytes())
+    assert len(seen) == 3 * NUM_VIEWS
+    with pytest.raises(DatasetError, match="holds no features of the image .*, view 2"):
+        stores.read(speckled[0].content_key, 2)
+
+
+def test_turned_images_leave_the_store_of_the_upright_ones_as_it_was(
+    fabric, encoder, speckled, extract, tmp_path
+):
+    path = extract().path
+    before = path.stat().st_mtime_ns
+    stores = ensure_features(fabric, encoder, speckled, tmp_path / "cache", turned=speckled[:1])
+    assert isinstance(stores, ViewStores)
+    assert (stores.upright.path, path.stat().st_mtime_ns) == (path, before)
+    assert stores.turned.path != path

@@ -77,6 +77,35 @@ def test_images_per_class_leave_evaluation_alone():
     assert len(batches) == 3
 
 
+def test_views_are_drawn_anew_each_epoch_and_go_with_their_sample_to_one_process():
+    batches = EpochBatches(40, 3, shuffle=True, seed=1, num_views=8)
+    epochs = []
+    for epoch in range(20):
+        batches.set_position(epoch, 0)
+        epochs.append(dict(item for batch in batches for item in batch))
+    assert all(sorted(views) == list(range(40)) for views in epochs)
+    for index in range(40):
+        assert len({views[index] for views in epochs}) > 3, "a sample's views hardly change"
+    counts = Counter(view for views in epochs for view in views.values())
+    assert set(counts) == set(range(8))
+    assert min(counts.values()) > 60
+    parts = [
+        EpochBatches(40, 3, shuffle=True, seed=1, num_views=8, rank=rank, world_size=2)
+        for rank in range(2)
+    ]
+    shared = dict(item for part in parts for batch in part for item in batch)
+    assert shared == epochs[0]
+
+
+def test_views_are_the_same_after_a_resume_and_absent_from_evaluation():
+    batches = EpochBatches(10, 3, shuffle=True, seed=1, num_views=8)
+    batches.set_position(5, 0)
+    whole = list(batches)
+    batches.set_position(5, 2)
+    assert list(batches) == whole[2:]
+    assert flat(EpochBatches(4, 3, shuffle=False, num_views=8)) == [0, 1, 2, 3]
+
+
 def test_generators_of_different_parts_differ():
     seeds = {
         seeded_generator(*parts).initial_seed() for parts in [(0,), (1,), (0, 0), (0, 1), (1, 0)]
