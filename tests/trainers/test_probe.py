@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from trainers.probe import STRENGTHS, fit_probe, pool_features
+from trainers.probe import STRENGTHS, fit_probe, pool_features, read_views
 
 
 def make_blobs(number: int, seed: int, counts: tuple[int, ...] | None = None):
@@ -78,3 +78,14 @@ def test_maps_are_pooled_and_vectors_taken_as_they_are(toy_data):
     first = samples[0].content_key
     expected = [*maps[first].mean((1, 2)), *maps[first].amax((1, 2)), *vectors[first]]
     assert np.allclose(pooled[0], expected)
+
+
+class NumberedViews:
+    def read(self, content_key: str, view: int = 0) -> torch.Tensor:
+        return torch.tensor([float(view), 10.0 + view])
+
+
+def test_the_views_of_a_sample_are_read_in_their_order_and_stores_joined(toy_data):
+    views = read_views(toy_data.samples[:2], [NumberedViews(), NumberedViews()])
+    expected = [[view, 10.0 + view] * 2 for view in range(8)]
+    assert views.tolist() == [expected] * 2
