@@ -18,12 +18,13 @@ from datasets.transforms import augment
 from models.backbone_classifier import split_parameters
 from trainers.checkpoint import load_model_state, load_rng_state, rng_state, save_checkpoint
 from trainers.config import TrainerConfig
-from trainers.data import TrainingData, make_loader, split_batch
+from trainers.data import TrainingData, split_batch
 from trainers.errors import CheckpointError, InterruptedRunError, RunError
 from trainers.finite import require_finite, require_finite_outputs
 from trainers.hooks.base import Hook
 from trainers.optim import build_optimizer, build_schedule
 from trainers.outputs import BatchOutputs, Outputs, gather_outputs
+from trainers.resident import Loading
 from trainers.sampling import EpochBatches, seeded_generator
 from trainers.stopping import StopRequest
 
@@ -85,7 +86,10 @@ class Trainer(ABC):
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
-        self.train_loader = make_loader(fabric, train_data, self.train_batches, config.num_workers)
+        # Each of the eight views of all training samples would hardly have room.
+        repeated = [train_data, val_data] if config.views == 1 else [val_data]
+        self._loading = Loading(fabric, config.num_workers, repeated)
+        self.train_loader = self._loading.open(train_data, self.train_batches)
         # After the loaders: only now is the number of steps a process known.
         self.scheduler = build_schedule(self.optimizer, config, len(self.train_batches))
         self.epoch = 0
@@ -187,7 +191,7 @@ class Trainer(ABC):
             world_size=self.fabric.world_size,
         )
         seen = []
-        for batch in make_loader(self.fabric, data, batches, self.config.num_workers):
+        for batch in self._loading.open(data, batches):
             batch["image"] = self._to_float(batch["image"])
             _, values = self.compute_loss(batch)
             seen.append((batch["index"], values.float(), batch["label"]))

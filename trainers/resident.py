@@ -1,0 +1,130 @@
+"""Data sets that lie on a GPU as a whole, so that no step waits for a disk or a copy."""
+
+# N samples
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
+
+from trainers.data import TrainingData, make_loader
+from trainers.sampling import EpochBatches
+
+Batch = dict[str, Any]
+
+_SHARE_OF_FREE_MEMORY: Final = 0.4
+"""That one data set may take; the rest is for the model, its activations and other sets."""
+_READ_AT_ONCE: Final = 64
+
+
+class Loading:
+    """Opens data sets for a trainer.
+
+    Of those that are read in every epoch, what has room on the process's GPU is read once and kept
+    there; all others, and all on a CPU, are read anew each time.
+
+    Args:
+        fabric: Launched.
+        num_workers: Processes that read beside this one.
+        repeated: What is read in every epoch, by plain indices.
+    """
+
+    def __init__(
+        self, fabric: Fabric, num_workers: int, repeated: Sequence[TrainingData] = ()
+    ) -> None:
+        self._fabric = fabric
+        self._num_workers = num_workers
+        self._repeated = repeated
+        self._kept: dict[int, ResidentData] = {}
+
+    def open(
+        self, data: TrainingData, batches: EpochBatches
+    ) -> DataLoader[Batch] | ResidentBatches:
+        """Return what gives `batches` of `data` on the process's device."""
+        if id(data) not in self._kept and any(data is one for one in self._repeated):
+            room = free_bytes(self._fabric.device) * _SHARE_OF_FREE_MEMORY
+            if len(data) and count_bytes(data) <= room:
+                resident = ResidentData(data, self._fabric.device, self._num_workers)
+                self._kept[id(data)] = resident
+        if id(data) in self._kept:
+            return ResidentBatches(self._kept[id(data)], batches)
+        return make_loader(self._fabric, data, batches, self._num_workers)
+
+
+class ResidentData:
+    """All items of a data set as tensors on one device.
+
+    Args:
+        data: Is read once, in its own order.
+        device: Where it will lie.
+        num_workers: Processes that read it.
+    """
+
+    def __init__(self, data: TrainingData, device: torch.device, num_workers: int = 0) -> None:
+        self._device = device
+        loader: DataLoader[Batch] = DataLoader(
+            data,  # type: ignore[arg-type]
+            batch_size=_READ_AT_ONCE,
+            num_workers=num_workers,
+        )
+        # Laid out first: parts that are joined at the end would for a moment take twice the room.
+        self._whole: Batch = _map_tensors(
+            default_collate([data[0]]),
+            lambda one: torch.empty((len(data), *one.shape[1:]), dtype=one.dtype, device=device),
+        )
+        start = 0
+        for part in loader:
+            end = start + len(part["index"])
+            for target, source in zip(_tensors(self._whole), _tensors(part), strict=True):
+                target[start:end] = source
+            start = end
+
+    def take(self, indices: Sequence[int]) -> Batch:
+        """Return the items of `indices` as a batch, equal to what a loader gives."""
+        rows = torch.tensor(indices, device=self._device)
+        return _map_tensors(self._whole, lambda one: one[rows])
+
+
+class ResidentBatches:
+    """Gives the batches of a `ResidentData` in the order of `batches`."""
+
+    def __init__(self, data: ResidentData, batches: EpochBatches) -> None:
+        self._data = data
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for items in self._batches:
+            yield self._data.take([item for item in items if isinstance(item, int)])
+
+
+def count_bytes(data: TrainingData) -> int:
+    """Return what all of `data` takes as tensors, by its first item."""
+    return len(data) * sum(one.nbytes for one in _tensors(default_collate([data[0]])))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the free memory of a GPU; 0 for any other device, where nothing is to be kept."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+
+
+def _map_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    return {
+        name: _map_tensors(value, change) if isinstance(value, dict) else change(value)
+        for name, value in batch.items()
+    }
+
+
+def _tensors(batch: Batch) -> Iterator[Tensor]:
+    for value in batch.values():
+        if isinstance(value, dict):
+            yield from _tensors(value)
+        else:
+            yield value
