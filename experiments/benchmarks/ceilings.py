@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from datasets.images import list_images, read_image
@@ -26,6 +28,15 @@ MATRIX_SIDE: Final = 2048
 COPIED_BYTES: Final = 2**28
 MIN_SECONDS: Final = 0.5
 _MAX_DECODED: Final = 32
+_MATRIX_PRODUCTS: Final = frozenset(
+    {
+        torch.ops.aten.convolution,
+        torch.ops.aten.convolution_backward,
+        torch.ops.aten.addmm,
+        torch.ops.aten.mm,
+        torch.ops.aten.bmm,
+    }
+)
 
 Work = Literal["fused", "base", "autoencoder", "extract", "predict"]
 WayName = Literal["plain", "ours"]
@@ -66,11 +77,28 @@ def measure_ceilings(job: Job) -> Ceilings:
     )
 
 
-def count_operations(work: Work, way: WayName) -> int:
-    """Return the floating-point operations of one image, a product and its sum as two.
+@dataclass(frozen=True)
+class Cost:
+    """What one image takes.
 
-    Convolutions and linear layers are counted, forward and for what is trained backward; all
-    else (normalization, pooling, SSIM) is bound by memory.
+    Attributes:
+        operations: Floating-point operations of convolutions and linear layers, forward and for
+            what is trained backward; a product and its sum are two.
+        traffic: Bytes that all other layers (normalization, pooling, sums) read and write, each
+            once an operator: these are bound by memory.
+    """
+
+    operations: int
+    traffic: int
+
+
+def count_cost(work: Work, way: WayName, *, bytes_a_value: int = 4) -> Cost:
+    """Return the cost of one image.
+
+    Args:
+        work: What is done.
+        way: Plainly, or as we do it.
+        bytes_a_value: Of maps and gradients: 2 in bf16.
     """
     images = [torch.empty(1, 3, size, size, device="meta") for size in FUSED_SIZES]
     # Before the counter looks: building a backbone tries it on an image.
@@ -78,15 +106,36 @@ def count_operations(work: Work, way: WayName) -> int:
     for module in (networks.autoencoder, networks.tumor, networks.fused):
         module.to("meta")
     autoencoder, base = build_autoencoder(0).to("meta"), build_base(0).to("meta")
-    counter = FlopCounterMode(display=False)
-    with counter:
+    counter, traffic = FlopCounterMode(display=False), _TrafficCounter(bytes_a_value)
+    with counter, traffic:
         if work == "autoencoder":
             _backward(autoencoder(images[0]))
         elif work == "base":
             _backward(base(images[2]))
         else:
             _do_fused(networks, work, way, images)
-    return int(counter.get_total_flops())
+    return Cost(int(counter.get_total_flops()), traffic.total)
+
+
+class _TrafficCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up what operators bound by memory read and write."""
+
+    def __init__(self, bytes_a_value: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes_a_value = bytes_a_value
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view and func.overloadpacket not in _MATRIX_PRODUCTS:
+            self.total += sum(map(self._count, tree_leaves((args, kwargs, result))))
+        return result
+
+    def _count(self, value: object) -> int:
+        if not isinstance(value, Tensor):
+            return 0
+        size = self.bytes_a_value if value.is_floating_point() else value.element_size()
+        return value.numel() * size
 
 
 def _do_fused(networks: Networks, work: Work, way: WayName, images: Sequence[Tensor]) -> None:

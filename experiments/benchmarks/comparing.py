@@ -16,7 +16,7 @@ from experiments.benchmarks.ceilings import (
     Ceilings,
     WayName,
     Work,
-    count_operations,
+    count_cost,
     measure_ceilings,
 )
 from experiments.benchmarks.jobs import Job
@@ -118,9 +118,13 @@ def _fraction(
         )
     is_half = name == "ours" and resolve_precision(job.device, job.precision) == "bf16-mixed"
     peak = ceilings.matrix_bfloat16 if is_half else ceilings.matrix_float32
-    operations = count_operations(_WORK[type(options)], name)
+    cost = count_cost(_WORK[type(options)], name, bytes_a_value=2 if is_half else 4)
+    # A copy reads and writes each byte.
+    floor = cost.operations / peak + cost.traffic / (2 * ceilings.copied_bytes)
     kind = "bf16" if is_half else "32 bit"
     name_of_rate = f"matrix product in {kind}, {peak / 1e9:.0f} GFLOP/s"
     return Fraction(
-        f"{name_of_rate}; {operations / 1e9:.1f} GFLOP an image", rate * operations / peak
+        f"{name_of_rate}; {cost.operations / 1e9:.1f} GFLOP an image",
+        rate * cost.operations / peak,
+        rate * floor,
     )

@@ -24,10 +24,13 @@ class Fraction:
     Attributes:
         ceiling: Name of the rate.
         value: In [0, 1], if the ceiling is one.
+        roofline: The share of the measured time that remains if matrix products run at their
+            measured rate and all other layers at that of memory, one after the other.
     """
 
     ceiling: str
     value: float
+    roofline: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,9 @@ class Comparison:
             ("peak memory, MB", [f"{way.peak_memory_mb:.0f}" for way in ways]),
             ("of the ceiling", [f"{self.fractions[name].value:.2f}" for name in self.measured]),
         ]
+        if self.fractions["ours"].roofline is not None:
+            shares = [self.fractions[name].roofline or float("nan") for name in self.measured]
+            rows.append(("of the roofline", [f"{share:.2f}" for share in shares]))
         used = [stage for stage in ways[0].stages if any(way.stages[stage] > 0 for way in ways)]
         rows += [(f"  {stage}, s", [f"{way.stages[stage]:.2f}" for way in ways]) for stage in used]
         lines = [

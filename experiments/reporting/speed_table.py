@@ -32,8 +32,8 @@ def speed_to_markdown(benchmarks: Sequence[Mapping[str, Any]]) -> str:
     compared = [by_name[name] for name in _COMPARED if name in by_name]
     lines = [
         "| work | plain, a second | ours, a second | ratio | of the ceiling, plain | ours "
-        "| memory of ours | ceiling |",
-        "|---|---|---|---|---|---|---|---|",
+        "| of the roofline, ours | memory of ours | ceiling |",
+        "|---|---|---|---|---|---|---|---|---|",
         *map(_format_comparison, compared),
         "",
     ]
@@ -47,6 +47,7 @@ def _format_comparison(content: Mapping[str, Any]) -> str:
     ways = content["ways"]
     plain, ours = ways["plain"], ways["ours"]
     unit = next(key.removesuffix(_RATE) for key in ours if key.endswith(_RATE))
+    roofline = ours["fraction_of_ceiling"]["roofline"]
     ceilings = dict.fromkeys(way["fraction_of_ceiling"]["ceiling"] for way in (plain, ours))
     cells = [
         content["benchmark"],
@@ -54,6 +55,7 @@ def _format_comparison(content: Mapping[str, Any]) -> str:
         f"{ours[unit + _RATE]:.1f} {unit}",
         f"**{content['ratio']:.1f}**",
         *(f"{way['fraction_of_ceiling']['value']:.2f}" for way in (plain, ours)),
+        "" if roofline is None else f"{roofline:.2f}",
         f"{ours['peak_memory_mb'] / 1e3:.1f} GB",
         "; ".join(ceilings),
     ]

@@ -65,10 +65,25 @@ def test_what_a_way_raises_is_raised_here_and_a_dead_process_is_told():
 def test_operations_of_decoder_and_heads_are_those_that_one_counts_by_hand():
     decoder = 2 * 4 * (128 * 64 * 64**2 + 64 * 32 * 128**2 + 32 * 3 * 256**2)
     last_layer = 2 * 5 * 2
-    plain, ours = (ceilings.count_operations("extract", way) for way in ("plain", "ours"))
+    plain, ours = (ceilings.count_cost("extract", way).operations for way in ("plain", "ours"))
     assert plain - ours == decoder + last_layer
-    trained = ceilings.count_operations("fused", "ours")
-    assert ceilings.count_operations("fused", "plain") - trained == plain
+    trained = ceilings.count_cost("fused", "ours").operations
+    assert ceilings.count_cost("fused", "plain").operations - trained == plain
+
+
+def test_traffic_is_what_layers_without_products_read_and_write():
+    """Of a sum, a ReLU and a max-pooling, whose indices are of eight bytes; convolutions: none."""
+    images = torch.empty(1, 3, 8, 8, device="meta")
+    for bytes_a_value in (2, 4):
+        with ceilings._TrafficCounter(bytes_a_value) as counter:
+            maps = torch.nn.functional.conv2d(images, torch.empty(4, 3, 1, 1, device="meta"))
+            before = counter.total
+            (maps + maps).relu()
+            torch.nn.functional.max_pool2d(maps, 2)
+        assert before == bytes_a_value * 12, "the weights are laid out"
+        assert counter.total - before == bytes_a_value * (256 * 6 + 64) + 64 * 8
+    half, whole = (ceilings.count_cost("base", "ours", bytes_a_value=n).traffic for n in (2, 4))
+    assert half < whole < 2 * half
 
 
 def test_exponent_of_a_power_law_is_found():
@@ -101,4 +116,6 @@ def test_ratio_is_that_of_the_medians_and_the_table_fits_80_columns():
     assert max(map(len, text.splitlines())) <= 80
     ways = found.describe()["ways"]
     assert ways["ours"]["images_per_second"] == 50
-    assert ways["plain"]["fraction_of_ceiling"] == {"ceiling": "product", "value": 0.3}
+    assert ways["plain"]["fraction_of_ceiling"] == {
+        "ceiling": "product", "value": 0.3, "roofline": None,
+    }  # fmt: skip

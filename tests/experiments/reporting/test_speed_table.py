@@ -19,7 +19,7 @@ def way(rate: float, fraction: float) -> dict:
     return {
         "images_per_second": rate,
         "peak_memory_mb": 2450.0,
-        "fraction_of_ceiling": {"ceiling": "beads a second", "value": fraction},
+        "fraction_of_ceiling": {"ceiling": "beads a second", "value": fraction, "roofline": 0.789},
     }
 
 
@@ -40,7 +40,8 @@ def test_a_comparison_is_a_row_and_the_rest_are_lines(tmp_path: Path):
         (tmp_path / f"{content['benchmark']}.json").write_text(json.dumps(content))
     text = speed_to_markdown(read_benchmarks(tmp_path))
     assert (
-        "| fused | 3.6 images | 36.0 images | **10.0** | 0.40 | 0.56 | 2.5 GB | beads a second |"
+        "| fused | 3.6 images | 36.0 images | **10.0** | 0.40 | 0.56 | 0.79 | 2.5 GB "
+        "| beads a second |"
     ) in text
     assert "- `start`: 1.23 s from the call of main to the first step over 10,000 images" in text
     assert "10.0 images a second by one process of one thread, 19.0 by two" in text
