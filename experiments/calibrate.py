@@ -35,6 +35,7 @@ from experiments.reporting.figures_calibration import draw_reliability
 from experiments.reporting.load_runs import find_classifiers
 from experiments.reporting.run_files import title_of
 from experiments.reporting.tables import write_table
+from experiments.reporting.temperature_file import TEMPERATURE
 from experiments.run_selection import RunSelection
 
 
@@ -65,7 +66,7 @@ def main(options: Options) -> list[Calibration]:
 def _write(found: Calibration, folder: Path) -> None:
     suffix = f"-{found.test}" if found.test else ""
     folder.mkdir(parents=True, exist_ok=True)
-    with write_whole(folder / "temperature.json") as temporary:
+    with write_whole(folder / TEMPERATURE) as temporary:
         temporary.write_text(json.dumps(describe_temperature(found), indent=2) + "\n")
     write_table(build_score_table(found), folder / f"calibration{suffix}.csv")
     write_table(build_bin_table(found), folder / f"reliability{suffix}.csv")

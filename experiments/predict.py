@@ -7,7 +7,8 @@ class names are in it. Folders are searched with all sub-folders; quote patterns
 Images that cannot be read are listed and passed over. With --explain DIR it writes Grad-CAM
 overlays; with --feature-maps LAYER --feature-maps-out DIR what that layer sees.
 
-Time: README, Predictions. The probabilities are those of the run's predictions.csv.
+Time: README, Predictions. The probabilities are those of the run's predictions.csv, with --tempered
+those that calibrate.py has mended.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from experiments.explanations import (
 )
 from experiments.reporting.prediction_tables import format_report
 from experiments.reporting.predictions import ENDINGS, PredictionReport, write_report
+from experiments.reporting.temperature_file import read_temperature
 from trainers.device import Device, Fabric, precision_of
 from trainers.prediction import NUM_WORKERS, PredictionPrecision, Predictor, launch_prediction
 from trainers.restore import RestoredClassifier, restore_classifier
@@ -47,6 +49,8 @@ class Options:
     """Files, folders, or quoted patterns such as 'cells/**/*.jpg'."""
     out: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """File that ends in .csv or .json; give --out twice for both. Default: only text."""
+    tempered: bool = False
+    """Divide logits by the temperature that calibrate.py found for this run on validation."""
     watch_threshold: float | None = None
     """Mark images whose class has a smaller probability: a person should look at them."""
     explain: Path | None = None
@@ -101,9 +105,10 @@ class Options:
 def main(options: Options) -> PredictionReport:
     """Predict, print, and write what is asked for; return the predictions."""
     restored = restore_classifier(options.run)
+    temperature = read_temperature(options.run) if options.tempered else 1.0
     paths = find_images(options.images)
     fabric = launch_prediction(restored.config, options.device, options.precision)
-    predictor = Predictor(restored, fabric)
+    predictor = Predictor(restored, fabric, temperature)
     # Before the long part: wrong names of layers and folders that cannot be made.
     cam_layer = find_cam_layer(predictor, options.layer) if options.explain else ""
     if options.feature_maps is not None:
@@ -119,7 +124,7 @@ def main(options: Options) -> PredictionReport:
             f"{reason}."
         )
     report = PredictionReport(
-        _describe(options, restored, fabric),
+        {**_describe(options, restored, fabric), "temperature": temperature},
         restored.classes,
         tuple(paths),
         dict(zip(found.paths, found.probs, strict=True)),

@@ -71,14 +71,19 @@ class Predictor:
     Args:
         restored: The run's model.
         fabric: Launched, see `launch_prediction`.
+        temperature: Logits are divided by it (Guo et al. 2017); then the probabilities are no
+            longer those of the run.
 
     Attributes:
         model: On the device, in evaluation mode.
         classes: In the order of the probabilities.
     """
 
-    def __init__(self, restored: RestoredClassifier, fabric: Fabric) -> None:
+    def __init__(
+        self, restored: RestoredClassifier, fabric: Fabric, temperature: float = 1.0
+    ) -> None:
         self._run_dir = restored.run_dir
+        self._temperature = temperature
         self._fabric = fabric
         self.model = restored.model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.classes = restored.classes
@@ -123,7 +128,8 @@ class Predictor:
 
         with tqdm(total=len(paths), desc="predicting", unit="image", disable=hide_bars()) as bar:
             for batch in read_batches():
-                probs.append(self.predict_batch(self.collate(batch)).double().softmax(dim=1).cpu())
+                logits = self.predict_batch(self.collate(batch)).double() / self._temperature
+                probs.append(logits.softmax(dim=1).cpu())
                 bar.update(len(batch))
         values = torch.cat(probs).numpy()
         self._require_finite(values, readable)

@@ -132,7 +132,7 @@ def build_bin_table(found: Calibration) -> pd.DataFrame:
 
 
 def describe_temperature(found: Calibration) -> dict[str, Any]:
-    """Return what ``temperature.json`` holds."""
+    """Return what the run's temperature file holds."""
     fitted = found.temperature
     return {
         "temperature": fitted.value,

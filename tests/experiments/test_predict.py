@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.nn import functional
 from datasets.cells import open_cells
 from datasets.errors import DatasetError
 from datasets.samples import SampleSet
-from experiments import predict
+from experiments import calibrate, predict
 from experiments.classifiers import train_classifier
 from experiments.explanations import feature_maps, find_cam_layer, grad_cam
 from experiments.options import RunOptions
@@ -210,6 +211,32 @@ def test_pictures_are_written_for_the_first_images(run_dir, folder, tmp_path):
         with Image.open(pictures[0]) as picture:
             assert min(picture.size) > 300
             assert np.asarray(picture).std() > 5
+
+
+def test_tempered_probabilities_are_those_of_logits_divided_by_the_runs_temperature(
+    run_dir, folder, tmp_path
+):
+    run = Path(shutil.copytree(run_dir, tmp_path / "run"))
+    with pytest.raises(ValueError, match=r"There is no .*temperature\.json. Run experiments/calib"):
+        predict.main(options_for(run, folder, tempered=True))
+    calibrate.main(calibrate.Options(runs=(run,)))
+    path = run / "temperature.json"
+    content = json.loads(path.read_text())
+    assert content["temperature"] != 1
+    content["temperature"] = 2.5
+    path.write_text(json.dumps(content))
+    plain, tempered = (
+        predict.main(options_for(run, folder, tempered=is_tempered))
+        for is_tempered in (False, True)
+    )
+    assert (plain.info["temperature"], tempered.info["temperature"]) == (1.0, 2.5)
+    for image, probs in plain.probs.items():
+        powers = np.exp(np.log(probs) / 2.5)
+        assert np.allclose(tempered.probs[image], powers / powers.sum(), atol=1e-9)
+    for wrong in (0, -1, "warm", None, True, float("inf")):
+        path.write_text(json.dumps({"temperature": wrong}))
+        with pytest.raises(ValueError, match="temperature"):
+            predict.main(options_for(run, folder, tempered=True))
 
 
 def test_grad_cam_is_the_mean_gradient_times_the_maps_cut_at_zero(run_dir, cells):
