@@ -67,7 +67,7 @@ def write_store(
         _lay_out(unfinished, spec, content_keys)
     kept = len(content_keys) - num_missing
     log.info(
-        "Extracting %s features of %d images: %.1f MB%s.",
+        "Extracting %s features of %d images or views: %.1f MB%s.",
         spec.encoder,
         num_missing,
         spec.num_bytes(num_missing) / 1e6,

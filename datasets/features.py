@@ -35,7 +35,7 @@ from datasets.safe_hdf5 import (
     read_column,
     read_texts,
 )
-from datasets.views import view_key
+from datasets.views import name_view
 
 _FORMAT_VERSION: Final = 2
 
@@ -122,7 +122,7 @@ class FeatureStore:
             DatasetError: The view is not in the store, or its row fails the checksum. A damaged
                 store is put aside, so that the next run mends it.
         """
-        name = view_key(content_key, view)
+        name = name_view(content_key, view)
         if name not in self._row:
             raise DatasetError(
                 f"{self.path} holds no features of the image {content_key[:12]}, view {view}."

@@ -165,7 +165,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
         return len(self.samples)
 
     def __getitem__(self, index: int | tuple[int, int]) -> dict[str, Any]:
-        index, view = (index, 0) if isinstance(index, int) else index
+        index, view = index if isinstance(index, tuple) else (index, 0)
         sample = self.samples[index]
         key = sample.content_key
         features = {name: store.read(key, view) for name, store in self.features.items()}

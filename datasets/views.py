@@ -17,9 +17,9 @@ NumViews = Literal[1, 8]
 _NUM_TURNS: Final = 4
 
 
-def view_key(content_key: str, view: int) -> str:
-    """Return the content key of an image's view; that of view 0 is the image's own."""
-    return f"{content_key}@{view}" if view else content_key
+def name_view(image: str, view: int) -> str:
+    """Return the key or name of an image's view; that of view 0 is the image's own."""
+    return f"{image}@{view}" if view else image
 
 
 def take_view(images: Tensor, view: int) -> Tensor:
@@ -29,5 +29,7 @@ def take_view(images: Tensor, view: int) -> Tensor:
         images: Of any dtype; view 0 is the images themselves.
         view: From 0 to 7; counter-clockwise by `view` % 4 quarter turns.
     """
+    if view == 0:
+        return images
     mirrored = images.flip(-1) if view >= _NUM_TURNS else images
     return mirrored.rot90(view % _NUM_TURNS, (-2, -1))

@@ -37,7 +37,7 @@ class CellRecipe:
         cnn_channels: Of the cell CNN's first maps.
         norm: Normalization in CNN and vote heads.
         encoder_rate: Learning rate of the encoders, as a share of that of the rest; None: they are
-            frozen. Trained ones see each image anew at their own size, which takes time and memory
+            frozen. Trained ones look at each image at their own size, which takes time and memory
             (with the two of tissue about 0.1 GB an image of the batch in bf16).
         augment: Random changes of the images that the cell CNN is shown; encoders do not see them.
         views: 8: CNN and encoders are shown one of the eight views of each training image, drawn

@@ -42,6 +42,9 @@ class RunOptions:
     """auto: bf16-mixed where the hardware multiplies in bf16, else 32-true."""
     num_workers: int = 0
     """Processes that decode images beside the training process."""
+    keep_on_gpu: bool = True
+    """Read training and validation set once where they take a quarter of the GPU's free memory
+    each at most; without effect on a CPU."""
     resume: bool = False
     """Go on from the last checkpoint; the result is that of an uninterrupted run."""
     overwrite: bool = False
@@ -99,4 +102,5 @@ class RunOptions:
             seed=self.seed,
             augment=augment,
             num_workers=self.num_workers,
+            keep_on_gpu=self.keep_on_gpu,
         )

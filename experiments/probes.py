@@ -85,7 +85,7 @@ def train_probe(
 
     recipe = {"probe": {"balanced": is_balanced}, **(facts or {})}
     config = TrainerConfig(epochs=1, seed=options.seed, class_weights=is_balanced)
-    return _run(options, split, folder, encoders, 1, config, recipe, fit)
+    return _run(options, split, folder, encoders, 1, config, recipe, fit, uses_all=False)
 
 
 def train_strong_probe(
@@ -132,7 +132,8 @@ def train_strong_probe(
 
     recipe = {"recipe": {"name": "strong", **asdict(config)}, **(facts or {})}
     trainer = TrainerConfig(epochs=1, seed=options.seed)
-    return _run(options, split, folder, encoders, config.test_views, trainer, recipe, fit)
+    views = config.test_views
+    return _run(options, split, folder, encoders, views, trainer, recipe, fit, uses_all=True)
 
 
 def _run(
@@ -144,7 +145,10 @@ def _run(
     config: TrainerConfig,
     recipe: Mapping[str, Any],
     fit: Fit,
+    *,
+    uses_all: bool,
 ) -> FinishedRun:
+    """Fit and test; with `uses_all` on all views of all training cells, whatever the split."""
     fabric = launch_fabric(options.device, options.precision, options.seed)
     cells = read_cells(options, split, masks=False)
     require_same_world(cells, encoders)
@@ -157,8 +161,7 @@ def _run(
     }
     with open_run(fabric, options, folder, cells, config, known) as run:
         if not run.is_finished:
-            all_views = "recipe" in recipe
-            turned = cells.samples if all_views else ()
+            turned = cells.samples if uses_all else ()
             stores = read_features(fabric, options, cells, encoders, turned)
             start = time.perf_counter()
             fitted, told = fit(cells, stores)
@@ -169,7 +172,7 @@ def _run(
                 name: apply_probe(probe, samples, _index_labels(samples, cells), stores)
                 for name, samples in parts.items()
             }
-            run.record_seen([*cells.of_split("train", 100 if all_views else split), *parts["val"]])
+            run.record_seen([*cells.of_split("train", 100 if uses_all else split), *parts["val"]])
             save_checkpoint(
                 fabric, run.run_dir / BEST_CHECKPOINT, {"epoch": 1, "model": probe.state_dict()}
             )

@@ -58,6 +58,7 @@ def options_for(script_options: type[AnyOptions], options: RunOptions, seed: int
         device=options.device,
         precision=options.precision,
         num_workers=options.num_workers,
+        keep_on_gpu=options.keep_on_gpu,
         resume=True,
         max_train_images=options.max_train_images,
         skip_unreadable=options.skip_unreadable,
@@ -89,8 +90,9 @@ def open_run(
     trainer = {
         name: value
         for name, value in asdict(config).items()
+        if name not in ("num_workers", "keep_on_gpu")
         # Runs from before there was a choice go on.
-        if name != "num_workers" and (name, value) not in (("accumulate", 1), ("views", 1))
+        and (name, value) not in (("accumulate", 1), ("views", 1))
     }
     identity = {
         "experiment": folder.parts[0],

@@ -20,6 +20,7 @@ from torch import nn
 
 from datasets.samples import Sample
 from datasets.synthetic import SyntheticSizes, write_synthetic_bundle
+from datasets.views import take_view
 from experiments import camelyon16_resnet18, prcc_autoencoder
 from experiments.cli import run_script
 from trainers.config import TrainerConfig
@@ -107,9 +108,10 @@ class ToyData:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int | tuple[int, int]) -> dict:
+        index, view = index if isinstance(index, tuple) else (index, 0)
         return {
-            "image": self.images[index],
+            "image": take_view(self.images[index], view),
             "label": self.labels[index],
             "index": index,
             "features": {},

@@ -69,6 +69,8 @@ class TrainerConfig:
     """Show so many images of each class an epoch: each of a rare class several times."""
     num_workers: int = 0
     """Processes that decode images beside the training process."""
+    keep_on_gpu: bool = True
+    """Read training and validation set once where they take little of the GPU's free memory."""
 
     def __post_init__(self) -> None:
         """Refuse stages that leave epochs without rates."""

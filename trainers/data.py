@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, cast
 
+import torch
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 
@@ -38,6 +39,9 @@ def make_loader(
         batch_sampler=batches,
         num_workers=num_workers,
         pin_memory=fabric.device.type == "cuda",
+        # Else each epoch takes a number from the stream that dropout draws from, and a resume in
+        # the middle of one takes another.
+        generator=torch.Generator(),
     )
     ready = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
     return cast("DataLoader[dict[str, Any]]", ready)

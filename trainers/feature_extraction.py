@@ -20,7 +20,7 @@ from datasets.features import FeatureSpec, FeatureStore, ViewStores, put_aside
 from datasets.images import ImageDataset
 from datasets.locks import OwnedLock
 from datasets.samples import Sample
-from datasets.views import NUM_VIEWS, take_view, view_key
+from datasets.views import NUM_VIEWS, name_view, take_view
 from models.frozen import FrozenEncoder, hash_state
 from trainers.device import hide_bars, precision_of
 from trainers.errors import RunError
@@ -43,10 +43,10 @@ def ensure_features(
 ) -> FeatureStore | ViewStores:
     """Return `encoder`'s features of all `samples`, extracting and storing them if need be.
 
-    A store serves every label subset, seed and epoch. Processes that want the same store wait for
-    the first one to write it, and say for whom. What an earlier process that was killed has written
-    is kept; a store that is cut short or damaged is made again, since all that it depends on is at
-    hand.
+    The store of `samples` serves every label subset, seed and epoch. Processes that want the same
+    store wait for the first one to write it, and say for whom. What an earlier process that was
+    killed has written is kept; a store that is cut short or damaged is made again, since all that
+    it depends on is at hand.
 
     Args:
         fabric: Launched.
@@ -89,7 +89,7 @@ def _ensure_store(
         precision=precision_of(fabric),
         shape=encoder.feature_shape,
     )
-    by_content = {view_key(sample.content_key, view): (sample, view) for sample, view in rows}
+    by_content = {name_view(sample.content_key, view): (sample, view) for sample, view in rows}
     by_content = dict(sorted(by_content.items()))
     key = spec.key(by_content)
     path = cache_root / "features" / f"{encoder.name}-{key[:16]}.h5"
@@ -102,7 +102,7 @@ def _ensure_store(
         store = _find_store(path, key)  # Another process may have written it meanwhile.
         if store is None:
             encode = partial(_encode, fabric, encoder, list(by_content.values()), num_workers)
-            names = [view_key(sample.sample_id, view) for sample, view in by_content.values()]
+            names = [name_view(sample.sample_id, view) for sample, view in by_content.values()]
             write_store(path, spec, list(by_content), batch_size, encode, names)
             if hash_state(encoder) != spec.encoder_sha256:
                 path.unlink()
@@ -148,7 +148,7 @@ def _encode(
         total=len(rows),
         initial=len(rows) - missing,
         desc=f"{encoder.name} features",
-        unit="image",
+        unit="view" if any(view for _, view in rows) else "image",
         disable=hide_bars(),
     ) as bar:
         for batch, read in zip(batches, loader, strict=True):

@@ -93,6 +93,7 @@ def describe_hparams(
     network = model.get("backbone") or model.get("kind")
     train = summary["splits"]["train"]
     known = {
+        "views": 1,
         **config["trainer"],
         **{name: config.get(name) for name in ("experiment", "variant", "label_percent", "draw")},
         "seed": config["seed"],
@@ -115,9 +116,10 @@ def _columns() -> dict[str, type]:
     """Return the type of each column; all runs have the same, as TensorBoard shows one list."""
     trainer: dict[str, type] = {}
     for name, hint in get_type_hints(TrainerConfig).items():
-        kinds = {hint, *get_args(hint)}
+        # Of a Literal the arguments are values, not types.
+        kinds = {hint, *(a if isinstance(a, type) else type(a) for a in get_args(hint))}
         trainer[name] = bool if bool in kinds else float if kinds & {int, float} else str
-    del trainer["num_workers"]  # It does not change the result.
+    del trainer["num_workers"], trainer["keep_on_gpu"]  # They do not change the result.
     return {**_SHOWN, **_FURTHER, **trainer}
 
 

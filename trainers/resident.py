@@ -1,11 +1,10 @@
 """Data sets that lie on a GPU as a whole, so that no step waits for a disk or a copy."""
 
-# N samples
-
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -17,16 +16,18 @@ from trainers.sampling import EpochBatches
 
 Batch = dict[str, Any]
 
-_SHARE_OF_FREE_MEMORY: Final = 0.4
+_SHARE_OF_FREE_MEMORY: Final = 0.25
 """That one data set may take; the rest is for the model, its activations and other sets."""
 _READ_AT_ONCE: Final = 64
+
+log = logging.getLogger(__name__)
 
 
 class Loading:
     """Opens data sets for a trainer.
 
-    Of those that are read in every epoch, what has room on the process's GPU is read once and kept
-    there; all others, and all on a CPU, are read anew each time.
+    Of those that are read in every epoch, what takes at most a quarter of the free memory of the
+    process's GPU is read once and kept there; all others, and all on a CPU, are read each time.
 
     Args:
         fabric: Launched.
@@ -47,13 +48,25 @@ class Loading:
     ) -> DataLoader[Batch] | ResidentBatches:
         """Return what gives `batches` of `data` on the process's device."""
         if id(data) not in self._kept and any(data is one for one in self._repeated):
-            room = free_bytes(self._fabric.device) * _SHARE_OF_FREE_MEMORY
-            if len(data) and count_bytes(data) <= room:
-                resident = ResidentData(data, self._fabric.device, self._num_workers)
-                self._kept[id(data)] = resident
+            self._keep(data)
         if id(data) in self._kept:
             return ResidentBatches(self._kept[id(data)], batches)
         return make_loader(self._fabric, data, batches, self._num_workers)
+
+    def _keep(self, data: TrainingData) -> None:
+        room = free_bytes(self._fabric.device) * _SHARE_OF_FREE_MEMORY
+        if not room or not len(data):
+            return
+        needed = count_bytes(data)
+        if needed > room:
+            return
+        log.info("Reading %d samples into the GPU's memory: %.1f MB.", len(data), needed / 1e6)
+        try:
+            kept = ResidentData(data, self._fabric.device, self._num_workers)
+        except torch.OutOfMemoryError:
+            log.warning("They do not fit, since others use the GPU too; they are read each time.")
+            return
+        self._kept[id(data)] = kept
 
 
 class ResidentData:
@@ -71,6 +84,7 @@ class ResidentData:
             data,  # type: ignore[arg-type]
             batch_size=_READ_AT_ONCE,
             num_workers=num_workers,
+            generator=torch.Generator(),
         )
         # Laid out first: parts that are joined at the end would for a moment take twice the room.
         self._whole: Batch = _map_tensors(
@@ -102,7 +116,7 @@ class ResidentBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         for items in self._batches:
-            yield self._data.take([item for item in items if isinstance(item, int)])
+            yield self._data.take(cast("list[int]", items))
 
 
 def count_bytes(data: TrainingData) -> int:
@@ -112,7 +126,11 @@ def count_bytes(data: TrainingData) -> int:
 
 def free_bytes(device: torch.device) -> int:
     """Return the free memory of a GPU; 0 for any other device, where nothing is to be kept."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    if device.type != "cuda":
+        return 0
+    # PyTorch keeps what it has freed, and the driver calls that taken.
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 def _map_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:

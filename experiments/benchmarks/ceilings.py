@@ -22,7 +22,7 @@ from experiments.benchmarks.jobs import (
     build_base,
     build_networks,
 )
-from experiments.benchmarks.plain import FUSED_SIZES, run_frozen
+from experiments.benchmarks.plain import FUSED_SIZES, run_frozen, use_source_order
 
 MATRIX_SIDE: Final = 2048
 COPIED_BYTES: Final = 2**28
@@ -106,6 +106,13 @@ def count_cost(work: Work, way: WayName, *, bytes_a_value: int = 4) -> Cost:
     for module in (networks.autoencoder, networks.tumor, networks.fused):
         module.to("meta")
     autoencoder, base = build_autoencoder(0).to("meta"), build_base(0).to("meta")
+    if way == "plain":
+        for model in (networks.autoencoder, networks.fused, autoencoder, base):
+            use_source_order(model)
+    stored = {
+        encoder.name: torch.empty(1, *encoder.feature_shape, device="meta")
+        for encoder in networks.encoders
+    }
     counter, traffic = FlopCounterMode(display=False), _TrafficCounter(bytes_a_value)
     with counter, traffic:
         if work == "autoencoder":
@@ -113,7 +120,7 @@ def count_cost(work: Work, way: WayName, *, bytes_a_value: int = 4) -> Cost:
         elif work == "base":
             _backward(base(images[2]))
         else:
-            _do_fused(networks, work, way, images)
+            _do_fused(networks, work, way, images, stored)
     return Cost(int(counter.get_total_flops()), traffic.total)
 
 
@@ -138,15 +145,18 @@ class _TrafficCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return value.numel() * size
 
 
-def _do_fused(networks: Networks, work: Work, way: WayName, images: Sequence[Tensor]) -> None:
+def _do_fused(
+    networks: Networks,
+    work: Work,
+    way: WayName,
+    images: Sequence[Tensor],
+    stored: dict[str, Tensor],
+) -> None:
     """Do the work for one image on tensors without values."""
     if way == "plain":
         features = run_frozen(networks, images)
     elif work == "fused":
-        features = {
-            encoder.name: torch.empty(1, *encoder.feature_shape, device="meta")
-            for encoder in networks.encoders
-        }
+        features = stored
     else:
         features = {e.name: e(image) for e, image in zip(networks.encoders, images, strict=False)}
     if work == "fused":

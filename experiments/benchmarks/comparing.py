@@ -73,6 +73,7 @@ def compare(options: Compared) -> Comparison:
         {name: _fraction(job, options, name, measured, ceilings) for name in ("plain", "ours")},
         asdict(ceilings),
         asdict(options),
+        job.device,
     )
 
 

@@ -55,7 +55,7 @@ def measure_ddp(options: Ddp) -> dict[str, Any]:
         "speed_up": two / one,
         "efficiency": two / one / 2,
         "settings": asdict(options),
-        "machine": describe_machine(),
+        "machine": describe_machine(options.find_device()),
     }
 
 
@@ -76,7 +76,7 @@ def _train_by(processes: int, job: Job) -> float:
     script = ["experiments/base_wbc.py", "--data-root", job.data_root.resolve(), "--epochs", 1]
     script += ["--runs-root", runs_root, "--cache-root", job.work_dir, "--device", job.device]
     script += ["--precision", job.precision, "--batch-size", job.batch_size, "--overwrite"]
-    script += ["--seed", job.seed, "--num-workers", job.num_workers]
+    script += ["--seed", job.seed, "--num-workers", job.num_workers, "--no-keep-on-gpu"]
     threads = {} if job.threads is None else {"OMP_NUM_THREADS": str(job.threads)}
     done = subprocess.run(
         [str(word) for word in (*torchrun, *script)],

@@ -77,7 +77,7 @@ def measure_growth(options: Growth) -> dict[str, Any]:
             for workers in options.workers
         },
         "settings": asdict(options),
-        "machine": describe_machine(),
+        "machine": describe_machine(options.find_device()),
     }
 
 

@@ -222,7 +222,11 @@ def make_trainer(
 ) -> Trainer:
     """Return a trainer of one epoch, validated on one image."""
     config = TrainerConfig(
-        epochs=1, batch_size=job.batch_size, seed=job.seed, num_workers=job.num_workers
+        epochs=1,
+        batch_size=job.batch_size,
+        seed=job.seed,
+        num_workers=job.num_workers,
+        keep_on_gpu=False,  # Or the reading would come before the epoch that is timed.
     )
     kind = AutoencoderTrainer if isinstance(model, Autoencoder) else ClassifierTrainer
     return kind(fabric, model, data, first_images(data, 1), config, hooks)

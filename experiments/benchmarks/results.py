@@ -45,6 +45,7 @@ class Comparison:
         fractions: Of a ceiling, by way.
         ceilings: Measured rates by name, in units a second.
         settings: What was asked for.
+        device: ``cpu`` or ``cuda``: where both ways computed.
     """
 
     benchmark: str
@@ -54,6 +55,7 @@ class Comparison:
     fractions: Mapping[str, Fraction]
     ceilings: Mapping[str, float]
     settings: Mapping[str, Any]
+    device: str = "cpu"
 
     @property
     def ratio(self) -> float:
@@ -87,7 +89,7 @@ class Comparison:
             },
             "ceilings": dict(self.ceilings),
             "settings": dict(self.settings),
-            "machine": describe_machine(),
+            "machine": describe_machine(self.device),
         }
 
     def format(self) -> str:
@@ -128,15 +130,14 @@ def write_result(path: Path, content: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return processor, cores, versions and commit."""
-    cuda = torch.cuda.is_available()
+def describe_machine(device: str = "cpu") -> dict[str, Any]:
+    """Return processor, cores, versions, commit, and the GPU if `device` is ``cuda``."""
     return {
         **describe_commit(),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "gpu": torch.cuda.get_device_name() if cuda else None,
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }

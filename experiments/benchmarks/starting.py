@@ -51,7 +51,7 @@ def measure_start(options: Start) -> dict[str, Any]:
         "import_seconds": time.perf_counter() - begin,
         "peak_memory_mb": found.peak_memory_mb,
         "settings": asdict(options),
-        "machine": describe_machine(),
+        "machine": describe_machine(options.find_device()),
     }
 
 
@@ -84,6 +84,7 @@ def open_start(job: Job) -> RunRound:
         device=job.device,
         precision=job.precision,
         num_workers=job.num_workers,
+        keep_on_gpu=False,
         overwrite=True,
     )
 

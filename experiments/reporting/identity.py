@@ -6,7 +6,7 @@ import ast
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path, PurePath
 from typing import Any, Final
 
@@ -14,9 +14,15 @@ from experiments.reporting.load_runs import FinishedRun
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _MACHINE: Final = frozenset(
-    {"runs_root", "cache_root", "device", "precision", "num_workers", "resume", "overwrite"}
+    {"runs_root", "cache_root", "device", "precision", "num_workers", "keep_on_gpu"}
+    | {"resume", "overwrite"}
 )
 """Options on which the result does not depend, but for rounding."""
+_NOT_RECIPE: Final = frozenset(
+    {"seed", "split", "epochs", "data_root", "skip_unreadable", "check_counts"}
+    | {"prcc_run", "cam16_run", "backbone", "backbone_weights"}
+)
+"""What a result table shows in columns of its own, or says of its data and encoders."""
 _SEED: Final = re.compile(r"seed-\d+")
 
 
@@ -25,14 +31,17 @@ def model_key(run: FinishedRun) -> str:
 
     The options' paths, e.g. of the run that a transfer starts from, may name other seeds too.
     """
-    options = {
-        name: value
-        for name, value in run.config.get("options", {}).items()
-        if name not in _MACHINE and name != "seed"
-    }
+    options = _find_choices(run, _MACHINE | {"seed"})
     named = {name: run.config.get(name) for name in ("experiment", "variant", "protocol")}
     key = {"named": named, "options": options, "folder": str(run.path.resolve())}
     return _SEED.sub("seed-*", json.dumps(key, sort_keys=True, default=str))
+
+
+def name_recipe(run: FinishedRun) -> str:
+    """Return the experiment's name, with the flags of what was changed in how it learns."""
+    choices = _find_choices(run, _MACHINE | _NOT_RECIPE)
+    flags = [word for name, value in choices.items() for word in _flag_of(name, value)]
+    return shlex.join([_experiment_of(run), *flags])
 
 
 def rebuild_command(run: FinishedRun, *, with_seed: bool = True) -> str:
@@ -44,17 +53,9 @@ def rebuild_command(run: FinishedRun, *, with_seed: bool = True) -> str:
         run: Whose ``config.json`` holds the options.
         with_seed: Without it, the seed is left out.
     """
-    experiment = str(run.config.get("experiment") or run.summary["experiment"])
-    # The name comes from a run folder and must not lead to other files.
-    is_name = experiment.isidentifier()
-    defaults = read_defaults(_ROOT / "experiments" / f"{experiment}.py") if is_name else {}
-    words = ["python", f"experiments/{experiment}.py"]
-    for name, value in run.config.get("options", {}).items():
-        left_out = name in _MACHINE or (name == "seed" and not with_seed)
-        if left_out or value is None or (name in defaults and _plain(defaults[name]) == value):
-            continue
-        words += _flag_of(name, value)
-    return shlex.join(words)
+    choices = _find_choices(run, _MACHINE if with_seed else _MACHINE | {"seed"})
+    words = [word for name, value in choices.items() for word in _flag_of(name, value)]
+    return shlex.join(["python", f"experiments/{_experiment_of(run)}.py", *words])
 
 
 def read_defaults(script: Path) -> dict[str, Any]:
@@ -113,6 +114,25 @@ def _find_origin(path: Path, body: Sequence[ast.stmt], name: str) -> tuple[Path,
                 if (alias.asname or alias.name) == name:
                     return _ROOT / f"{node.module.replace('.', '/')}.py", alias.name
     return path, name
+
+
+def _experiment_of(run: FinishedRun) -> str:
+    return str(run.config.get("experiment") or run.summary["experiment"])
+
+
+def _find_choices(run: FinishedRun, left_out: Set[str]) -> dict[str, Any]:
+    """Return the run's options that are not at the script's default, but for some names."""
+    experiment = _experiment_of(run)
+    # The name comes from a run folder and must not lead to other files.
+    is_name = experiment.isidentifier()
+    defaults = read_defaults(_ROOT / "experiments" / f"{experiment}.py") if is_name else {}
+    return {
+        name: value
+        for name, value in run.config.get("options", {}).items()
+        if name not in left_out
+        and value is not None
+        and not (name in defaults and _plain(defaults[name]) == value)
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -15,13 +15,15 @@ def read_benchmarks(folder: Path) -> list[dict[str, Any]]:
     """Return the content of each JSON file of `folder`, sorted by name.
 
     Raises:
-        ValueError: One is not what benchmark.py writes.
+        ValueError: One is not what benchmark.py writes, or two are of the same benchmark.
     """
-    found = []
+    found: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text())
         if not isinstance(content, dict) or not {"benchmark", "machine"} <= set(content):
             raise ValueError(f"{path} is not what benchmark.py --out writes. Remove it.")
+        if content["benchmark"] in [other["benchmark"] for other in found]:
+            raise ValueError(f"{path} is a second measurement of {content['benchmark']}.")
         found.append(content)
     return found
 
@@ -32,7 +34,7 @@ def speed_to_markdown(benchmarks: Sequence[Mapping[str, Any]]) -> str:
     compared = [by_name[name] for name in _COMPARED if name in by_name]
     lines = [
         "| work | plain, a second | ours, a second | ratio | of the ceiling, plain | ours "
-        "| of the roofline, ours | memory of ours | ceiling |",
+        "| of the roofline, ours | host memory of ours | ceiling |",
         "|---|---|---|---|---|---|---|---|---|",
         *map(_format_comparison, compared),
         "",

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting.class_tables import build_class_table, format_class_table
+from experiments.reporting.identity import name_recipe
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.statistics import (
     METRICS,
@@ -114,6 +115,8 @@ def _format_restricted(run: FinishedRun) -> list[str]:
 def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Return a row an experiment and label percent, over its seeds.
 
+    Other flags of how it learns than those of the script make another row, named with them.
+
     Columns: experiment, data, label_percent, epochs, seeds, train_images, test_images,
     test_groups; for each metric its mean over seeds, the standard deviation over seeds (empty for
     one seed), and the 95 % interval of the mean over groups. Where a test split lacks classes also
@@ -129,7 +132,7 @@ def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     for run in runs:
         summary = run.summary
         percent = summary.get("label_percent", 100)
-        key = (summary["experiment"], summary["data"]["name"], percent, summary["epochs"])
+        key = (name_recipe(run), summary["data"]["name"], percent, summary["epochs"])
         keyed.setdefault(key, []).append(run)
     rows = []
     for key, members in sorted(keyed.items(), key=lambda item: (item[0][1], item[0][2], item[0])):

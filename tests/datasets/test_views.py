@@ -28,3 +28,8 @@ def test_a_view_turns_counter_clockwise_and_mirrors_left_to_right():
     image = torch.tensor([[[1, 2], [3, 4]]])
     assert take_view(image, 1).tolist() == [[[2, 4], [1, 3]]]
     assert take_view(image, 4).tolist() == [[[2, 1], [4, 3]]]
+
+
+def test_view_0_is_the_image_itself_and_no_copy():
+    image = torch.rand(3, 4, 4)
+    assert take_view(image, 0) is image

@@ -64,7 +64,7 @@ def test_batches_are_those_of_a_loader_also_after_a_resume(fabric, data):
 def test_what_has_room_is_read_once_and_the_rest_anew(fabric, data, toy_data, monkeypatch):
     once = WithFeatures(toy_data)
     order = EpochBatches(len(data), 4, shuffle=False)
-    monkeypatch.setattr(resident, "free_bytes", lambda _: 3 * count_bytes(data))
+    monkeypatch.setattr(resident, "free_bytes", lambda _: 4 * count_bytes(data))
     loading = Loading(fabric, 0, [data])
     first = list(loading.open(data, order))
     reads = data.reads
@@ -74,24 +74,36 @@ def test_what_has_room_is_read_once_and_the_rest_anew(fabric, data, toy_data, mo
         before = once.reads
         assert_same(next(iter(loading.open(once, order))), first[0])
         assert once.reads > before, "what is not read in every epoch is not kept"
-    monkeypatch.setattr(resident, "free_bytes", lambda _: 2 * count_bytes(data))
+    monkeypatch.setattr(resident, "free_bytes", lambda _: 3.9 * count_bytes(data))
     assert not isinstance(Loading(fabric, 0, [data]).open(data, order), ResidentBatches)
 
 
-def test_without_a_gpu_nothing_is_kept(fabric, data):
+def test_without_a_gpu_nothing_is_kept_nor_read_to_find_out(fabric, data):
     order = EpochBatches(len(data), 4, shuffle=False)
     assert not isinstance(Loading(fabric, 0, [data]).open(data, order), ResidentBatches)
+    assert data.reads == 0
+
+
+def test_what_does_not_fit_after_all_is_read_each_time(fabric, data, monkeypatch, caplog):
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(resident, "free_bytes", lambda _: 10**9)
+    monkeypatch.setattr(resident, "ResidentData", fail)
+    order = EpochBatches(len(data), 4, shuffle=False)
+    assert len(list(Loading(fabric, 0, [data]).open(data, order))) == len(order)
+    assert "others use the GPU too" in caplog.text
 
 
 def test_a_fit_ends_with_the_same_weights(fabric, toy_data, toy_model, monkeypatch):
     found = []
-    for room in (0, 10**9):
-        monkeypatch.setattr(resident, "free_bytes", lambda _, room=room: room)
-        config = TrainerConfig(epochs=2, batch_size=4)
+    monkeypatch.setattr(resident, "free_bytes", lambda _: 10**9)
+    for is_kept in (False, True):
+        config = TrainerConfig(epochs=2, batch_size=4, keep_on_gpu=is_kept)
         trainer = ClassifierTrainer(
             fabric, copy.deepcopy(toy_model), toy_data, toy_data, config, []
         )
-        assert isinstance(trainer.train_loader, ResidentBatches) == bool(room)
+        assert isinstance(trainer.train_loader, ResidentBatches) == is_kept
         trainer.fit()
         found.append((trainer.metrics, trainer.model.module.state_dict()))
     assert found[0][0] == found[1][0]

@@ -13,12 +13,14 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from models.frozen import FrozenEncoder, hash_state
+from trainers import resident
 from trainers.checkpoint import read_checkpoint, save_checkpoint
 from trainers.classifier import ClassifierTrainer, inverse_frequency_weights
 from trainers.config import TrainerConfig
 from trainers.errors import CheckpointError, InterruptedRunError, NonFiniteError, RunError
 from trainers.hooks import EVENTS, FrozenGuardHook, Hook, default_hooks
 from trainers.optim import build_optimizer, build_schedule
+from trainers.resident import ResidentBatches
 
 
 class Recorder(Hook):
@@ -222,29 +224,38 @@ def assert_same(first: dict, second: dict) -> None:
         assert same, name
 
 
-@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "is_kept"),
+    [({}, False), ({}, True), ({"balanced_sampling": True}, False),
+     ({"views": 8}, False), ({"views": 8}, True), ({"views": 8, "num_workers": 2}, False)],
+)  # fmt: skip
 @pytest.mark.parametrize("stop_after", [1, 4, 6, 9])
 def test_stopped_and_resumed_fit_equals_an_uninterrupted_one(
-    fabric, toy_model, toy_data, toy_config, tmp_path, stop_after, balanced
+    fabric, toy_model, toy_data, toy_config, tmp_path, monkeypatch, stop_after, changes, is_kept
 ):
-    config = replace(toy_config, balanced_sampling=balanced)
+    """With dropout, which draws from a stream of its own; also where data are kept on a device."""
+    config = replace(toy_config, **changes)
+    toy_model.layers.insert(4, nn.Dropout(0.5))
+    monkeypatch.setattr(resident, "free_bytes", lambda _: 10**9 * is_kept)
 
     class Stops(Hook):
         def after_step(self, trainer):
             if trainer.global_step == stop_after:
                 trainer.stop.requested = True
 
-    def build(folder, *extra):
+    def build(folder, *extra, seed=0):
         (tmp_path / folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         hooks = [*default_hooks(tmp_path / folder, "toy"), *extra]
+        torch.manual_seed(seed)
         return make_trainer(fabric, copy.deepcopy(toy_model), toy_data, config, hooks)
 
     whole = build("whole")
+    assert isinstance(whole.train_loader, ResidentBatches) == (is_kept and config.views == 1)
     whole.fit()
     stopped = build("stopped", Stops())
     with pytest.raises(InterruptedRunError):
         stopped.fit()
-    resumed = build("stopped", Stops())
+    resumed = build("stopped", Stops(), seed=1)
     path = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
     resumed.load_state_dict(read_checkpoint(path), path)
     assert resumed.global_step == stop_after

@@ -82,6 +82,8 @@ def test_traffic_is_what_layers_without_products_read_and_write():
             torch.nn.functional.max_pool2d(maps, 2)
         assert before == bytes_a_value * 12, "the weights are laid out"
         assert counter.total - before == bytes_a_value * (256 * 6 + 64) + 64 * 8
+    plain, ours = (ceilings.count_cost("base", way).traffic for way in ("plain", "ours"))
+    assert plain > ours, "plainly, ReLU sees the whole map"
     half, whole = (ceilings.count_cost("base", "ours", bytes_a_value=n).traffic for n in (2, 4))
     assert half < whole < 2 * half
 

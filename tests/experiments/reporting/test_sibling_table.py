@@ -13,7 +13,11 @@ from experiments import readme_tables
 from experiments.reporting import identity, reported, sibling_table
 from experiments.reporting.load_runs import find_classifiers
 from experiments.reporting.named_tables import NAMED_TABLES
-from experiments.reporting.tables import replace_between_markers, write_table
+from experiments.reporting.tables import (
+    build_result_table,
+    replace_between_markers,
+    write_table,
+)
 
 RESNET = {"model": "resnet", "grayscale": False, "norm": "batch"}
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,6 +84,27 @@ def test_command_of_a_real_script_is_short(make_run):
         "--class-weights"
     )
     assert "--seed" not in identity.rebuild_command(run, with_seed=False)
+
+
+def test_runs_from_before_there_was_a_choice_are_of_the_same_model(make_run):
+    later = {"views": 1, "latent_pool": 1, "accumulate": 1, "keep_on_gpu": True, "resume": True}
+    paths = [
+        make_run(f"fused/seed-{seed}", experiment="fused_wbc", seed=seed, options=options)
+        for seed, options in enumerate(({}, later, {**later, "views": 8}))
+    ]
+    keys = [identity.model_key(run) for run in find_classifiers(paths)]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_other_ways_to_learn_are_rows_of_their_own_named_with_their_flags(make_run):
+    ways = ({}, {"keep_on_gpu": False, "prcc_run": "elsewhere"}, {"views": 8, "masks": False})
+    paths = [
+        make_run(f"{seed}", experiment="fused_wbc", seed=seed, options=options)
+        for seed, options in enumerate(ways)
+    ]
+    table = build_result_table(find_classifiers(paths))
+    found = dict(zip(table["experiment"], table["seeds"], strict=True))
+    assert found == {"fused_wbc": 2, "fused_wbc --views 8 --no-masks": 1}
 
 
 def test_defaults_of_an_overriding_class_and_of_a_missing_script(tmp_path):

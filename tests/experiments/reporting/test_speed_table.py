@@ -53,6 +53,12 @@ def test_another_file_is_refused(tmp_path: Path):
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(ValueError, match=r"x\.json is not what benchmark\.py --out writes"):
         read_benchmarks(tmp_path)
+    for name in ("x", "y"):
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps({"benchmark": "start", "machine": MACHINE})
+        )
+    with pytest.raises(ValueError, match=r"y\.json is a second measurement of start"):
+        read_benchmarks(tmp_path)
 
 
 def test_readme_holds_the_committed_measurements():
