@@ -27,12 +27,13 @@ class Loading:
     """Opens data sets for a trainer.
 
     Of those that are read in every epoch, what takes at most a quarter of the free memory of the
-    process's GPU is read once and kept there; all others, and all on a CPU, are read each time.
+    process's GPU is read once and kept there; all others, batches of views, and all on a CPU, are
+    read each time.
 
     Args:
         fabric: Launched.
         num_workers: Processes that read beside this one.
-        repeated: What is read in every epoch, by plain indices.
+        repeated: What is read in every epoch.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Loading:
         self, data: TrainingData, batches: EpochBatches
     ) -> DataLoader[Batch] | ResidentBatches:
         """Return what gives `batches` of `data` on the process's device."""
+        if batches.num_views > 1:
+            return make_loader(self._fabric, data, batches, self._num_workers)
         if id(data) not in self._kept and any(data is one for one in self._repeated):
             self._keep(data)
         if id(data) in self._kept:

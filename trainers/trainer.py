@@ -86,9 +86,8 @@ class Trainer(ABC):
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
-        # Those shown in views are asked for by pairs.
-        repeated = [train_data, val_data] if config.views == 1 else [val_data]
-        self._loading = Loading(fabric, config.num_workers, repeated if config.keep_on_gpu else [])
+        repeated = [train_data, val_data] if config.keep_on_gpu else []
+        self._loading = Loading(fabric, config.num_workers, repeated)
         self.train_loader = self._loading.open(train_data, self.train_batches)
         # After the loaders: only now is the number of steps a process known.
         self.scheduler = build_schedule(self.optimizer, config, len(self.train_batches))
