@@ -213,7 +213,8 @@ def write_finished_run(job: Job) -> Path:
     with Run(fabric, run_dir, identity, {}, resume=False, overwrite=True) as run:
         state = build_networks(job.seed).fused.state_dict()
         save_checkpoint(fabric, run_dir / BEST_CHECKPOINT, {"model": state, "epoch": 1})
-        run.finish({"experiment": "benchmark", "seed": job.seed})
+        data = {"name": "benchmark", "synthetic": True}
+        run.finish({"experiment": "benchmark", "seed": job.seed, "data": data})
     return run_dir
 
 
