@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from datasets.errors import DatasetError
 from datasets.features import FeatureSpec, checksum, read_index, unfinished_path
 from datasets.files import remove_unfinished, sync_and_rename, write_whole
-from datasets.safe_hdf5 import to_text, to_texts
+from datasets.safe_hdf5 import is_transient, to_text, to_texts
 
 _FREE_SPACE_MARGIN: Final = 1.05
 _NOT_WRITTEN: Final = -1
@@ -93,6 +93,9 @@ def find_missing(
     """Return the batches with a row that is not there; a broken file is thrown away.
 
     Every row that is there is read and compared with its checksum.
+
+    Raises:
+        OSError: The disk or the system failed; the file is left as it is.
     """
     total = len(content_keys)
     batches = [range(row, min(row + batch_size, total)) for row in range(0, total, batch_size)]
@@ -113,7 +116,9 @@ def find_missing(
                     for row in batch
                 )
             ]
-    except Exception as error:  # noqa: BLE001 (whatever a broken file makes h5py raise)
+    except Exception as error:  # whatever a broken file makes h5py raise
+        if is_transient(error):
+            raise
         log.warning("%s is thrown away: %s.", unfinished, error)
         unfinished.unlink()
         return batches

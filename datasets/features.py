@@ -31,6 +31,7 @@ from datasets.errors import DatasetError
 from datasets.safe_hdf5 import (
     HDF5_ERRORS,
     get_dataset,
+    is_transient,
     read_attribute,
     read_column,
     read_texts,
@@ -91,6 +92,7 @@ class FeatureStore:
 
         Raises:
             DatasetError: The file is broken or was written under another key.
+            OSError: The disk or the system failed.
         """
         self.path = path
         self._file: h5py.File | None = None
@@ -99,6 +101,8 @@ class FeatureStore:
             with h5py.File(path) as file:
                 spec, names, self._checksums = read_index(file)
         except HDF5_ERRORS as error:
+            if is_transient(error):
+                raise
             raise DatasetError(f"{path} is no whole feature store ({error}).") from error
         found = spec.key(names)
         if found != key:
@@ -121,6 +125,7 @@ class FeatureStore:
         Raises:
             DatasetError: The view is not in the store, or its row fails the checksum. A damaged
                 store is put aside, so that the next run mends it.
+            OSError: The disk or the system failed; the store is left as it is.
         """
         name = name_view(content_key, view)
         if name not in self._row:
@@ -136,6 +141,8 @@ class FeatureStore:
             if checksum(name, values) != self._checksums[row]:
                 raise OSError(f"row {row} fails its checksum")
         except HDF5_ERRORS as error:
+            if is_transient(error):
+                raise
             put_aside(self.path)
             raise DatasetError(
                 f"{self.path} is damaged ({error}). Run the same command again, with --resume for "

@@ -16,7 +16,7 @@ FORMATS: Final = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 """What a file's content may be, whatever its ending. Pillow knows more, some of it by starting
 other programs: a JPEG by name may be PostScript, for which it calls Ghostscript."""
 
-MAX_PIXELS: Final = 120_000_000
+MAX_PIXELS: Final = 100_000_000
 """Larger images are refused as decompression bombs; the largest we read have 2000x2000."""
 
 DECODE_ERRORS: Final = (

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from datasets.errors import DatasetError
 from datasets.files import write_whole
-from datasets.image_roots import ImageRoot, find_stated_root
+from datasets.image_roots import ImageRoot, allowed_folders, find_stated_root
 from datasets.safe_json import read_json_object
 from datasets.samples import ALL_PERCENTS, Sample, SampleSet, percents_from
 from datasets.taxonomy import LABEL_PERCENTS, SPLITS
@@ -113,7 +113,8 @@ def read_manifest(source: Path) -> SampleSet:
     info = _read_info(info_path)
     # Several draws lie in one prepared folder and share its images and packs.
     is_draw = info.get("pack_dir") == ".." and folder.resolve().name.startswith("draw-")
-    own = folder / ".." if is_draw else folder
+    # In sets of strangers that is for the environment to allow.
+    own = folder / ".." if is_draw and allowed_folders() is None else folder
     image_root = find_stated_root(info.get("image_root", "."), folder, own)
     pack_dir = find_stated_root(info.get("pack_dir", "."), folder, own)
     try:

@@ -27,6 +27,12 @@ HDF5_ERRORS: Final = (
 """What a broken file can make h5py raise."""
 
 
+def is_transient(error: BaseException) -> bool:
+    """Return whether an error says nothing of the file: the system or its memory failed."""
+    # HDF5's own errors come as OSError without a number.
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
+
+
 def get_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """Return the dataset `name`, whose bytes lie in `file` itself.
 

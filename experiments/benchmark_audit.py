@@ -5,7 +5,7 @@
 Writes augmented copies of photographs the way the Kaggle blood-cell set was made (flips, rotation
 to 20 degrees, shifts to a fifth, 320x240, black or nearest fill, 1 to 155 copies of a photograph),
 runs the audit on them, and prints pairwise precision and recall against the truth, time and peak
-memory. 12,500 images take about ten minutes.
+memory. 12,500 images take about six minutes on two cores.
 Photographs that show the same cells again count as different in the truth of photographs.
 """
 

@@ -12,7 +12,7 @@ of the tumor classifier's trunk, in eight views, and a linear layer that also le
 unlabelled training cells. Its parts were chosen on validation; ablations.py --study strong shows
 what each brings.
 
-Time: about 20 images a second on two cores with bf16; without --data-root under 4 minutes in all.
+Time: about 36 images a second on two cores with bf16; without --data-root under 4 minutes in all.
 The source system reports accuracy 0.780, 0.906, 0.950 and 0.948 with 1, 10, 50 and 100 % of the
 labels. The control is experiments/base_wbc.py.
 """

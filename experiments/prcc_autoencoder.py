@@ -5,7 +5,7 @@ images, 20 epochs (4 on the synthetic set).
 
     python experiments/prcc_autoencoder.py --data-root DIR [--tile-size 256]
 
-Time: about 6 images of 512x512 a second on two cores with bf16. The source system reports a loss
+Time: about 10 images of 512x512 a second on two cores with bf16. The source system reports a loss
 of 9.3e-4, which is no reference: its SSIM had the wrong data range.
 """
 

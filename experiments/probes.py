@@ -26,7 +26,6 @@ from trainers.config import TrainerConfig
 from trainers.device import launch_fabric
 from trainers.encoders import TrainedEncoder
 from trainers.finish import describe_data, describe_splits, write_predictions
-from trainers.hparams import write_hparams
 from trainers.metrics import epoch_metrics, test_metrics
 from trainers.outputs import Outputs
 from trainers.probe import apply_probe, fit_probe, pool_features, read_views
@@ -200,8 +199,6 @@ def _run(
                     **describe_commit(),
                 }
             )
-            if fabric.is_global_zero:
-                write_hparams(run.run_dir)
         return show_classifier_result(run)
 
 

@@ -3,7 +3,8 @@
     python experiments/readme_tables.py [RUNS ...] [--tables main_job study_fusion]
 
 Reads every finished classifier run below RUNS (default: runs), averages over seeds, and adds 95 %
-intervals over independent groups. Synthetic runs are shown only where there are no real ones.
+intervals over independent groups. Tables of synthetic runs are made only with --synthetic, where
+there are no real ones; pass --out and --readme of your own then, so that they replace no real ones.
 main_job also gets a chart. A table without runs is left as it is. The table of speed comes from
 what benchmark.py wrote to benchmarks/ in the folder of the CSV files. Nothing is typed by hand.
 """
@@ -45,6 +46,8 @@ class Options:
     """Which tables: CSV files and markers of these names."""
     out: Path = Path("results")
     """Folder of the CSV files."""
+    synthetic: bool = False
+    """Also make tables of synthetic runs, where there are no real ones."""
     readme: Path | None = Path("README.md")
     """File with markers <!-- results:NAME --> to fill."""
 
@@ -60,6 +63,9 @@ def main(options: Options) -> dict[str, pd.DataFrame]:
         if not runs:
             log.warning("%s: no finished run of %s.", name, table.of)
             continue
+        if runs[0].is_synthetic and not options.synthetic:
+            log.warning("%s: only synthetic runs, which have no table without --synthetic.", name)
+            continue
         path = options.out / f"{name}.csv"
         write_table(table.build(runs), path)
         # The README is written from what the CSV says, so that a test can compare the two.
@@ -70,7 +76,10 @@ def main(options: Options) -> dict[str, pd.DataFrame]:
     if benchmarks:
         _put_into(options.readme, SPEED, speed_to_markdown(benchmarks))
     if not written:
-        raise ValueError(f"No finished classifier run below {searched}. Pass other folders.")
+        raise ValueError(
+            f"No finished classifier run on real images below {searched}. Pass other folders, or "
+            "--synthetic with --out and --readme of your own."
+        )
     if "main_job" in written:
         row = written["main_job"].iloc[0]
         title = f"{row['data']}: {row['test_images']} test images, {row['test_groups']} groups"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from datasets.images import FeatureLookup, ImageDataset, ImageSize
@@ -25,8 +28,8 @@ from trainers.config import TrainerConfig
 from trainers.device import Fabric, precision_of
 from trainers.finish import describe_data, describe_splits, finish_classifier
 from trainers.hooks import UnfreezingHook, default_hooks
-from trainers.hooks.tensorboard import log_pictures
-from trainers.hparams import write_hparams
+from trainers.hparams import HPARAMS_EVENTS, write_hparams
+from trainers.outputs import Outputs
 from trainers.run import Run, read_finished
 from trainers.trainer import Trainer
 
@@ -165,22 +168,21 @@ def fit_and_test_classifier(
     splits = describe_splits(
         {name: part.samples for name, part in data.items()}, data["train"].classes
     )
-    outputs = finish_classifier(
+
+    def draw(outputs: Outputs) -> dict[str, NDArray[np.uint8]]:
+        return {
+            "test/confusion_matrix": draw_confusion(outputs, trainer.classes, "test"),
+            "test/misread": draw_misread(outputs, data["test"], "test"),
+        }
+
+    finish_classifier(
         run,
         trainer,
         data["test"],
         {**facts, "data": describe_data(sample_set), "splits": splits},
         {name: open_data(samples) for name, samples in (other_tests or {}).items()},
+        draw,
     )
-    if run.fabric.is_global_zero:
-        write_hparams(run.run_dir)
-        log_pictures(
-            run.run_dir,
-            {
-                "test/confusion_matrix": draw_confusion(outputs, trainer.classes, "test"),
-                "test/misread": draw_misread(outputs, data["test"], "test"),
-            },
-        )
 
 
 def show_classifier_result(run: Run) -> FinishedRun:
@@ -188,6 +190,10 @@ def show_classifier_result(run: Run) -> FinishedRun:
     config, summary = read_finished(run.run_dir)
     finished = FinishedRun(run.run_dir, config, summary)
     if run.fabric.is_global_zero:
+        # Here, since a kill after the summary was written may have come before it.
+        is_missing = not (run.run_dir / HPARAMS_EVENTS).is_file()
+        if is_missing and os.access(run.run_dir, os.W_OK):
+            write_hparams(run.run_dir)
         print(f"\n{format_result(finished)}\n")
         print(f"Written to {run.run_dir}; look with:")
         print(f"  tensorboard --logdir {run.run_dir}")

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from torch.distributed import DistError
-
 from trainers.errors import RunError
 
 _LOST: Final = re.compile(r"gloo|nccl|connection (closed|reset)|broken pipe|socket", re.IGNORECASE)
@@ -30,7 +28,9 @@ def explain_lost_processes() -> Iterator[None]:
         yield
     except RuntimeError as error:
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-        if not several or not (isinstance(error, DistError) or _LOST.search(str(error))):
+        # By name: what needs no torch, as doctor.py, uses this too.
+        is_told = any(kind.__name__ == "DistError" for kind in type(error).__mro__)
+        if not several or not (is_told or _LOST.search(str(error))):
             raise
         rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "?"))
         raise RunError(

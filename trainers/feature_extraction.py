@@ -16,7 +16,13 @@ from tqdm import tqdm
 
 from datasets.errors import DatasetError
 from datasets.feature_writing import write_store
-from datasets.features import FeatureSpec, FeatureStore, ViewStores, put_aside
+from datasets.features import (
+    FeatureSpec,
+    FeatureStore,
+    ViewStores,
+    put_aside,
+    unfinished_path,
+)
 from datasets.images import ImageDataset
 from datasets.locks import OwnedLock
 from datasets.samples import Sample
@@ -103,13 +109,11 @@ def _ensure_store(
         if store is None:
             encode = partial(_encode, fabric, encoder, list(by_content.values()), num_workers)
             names = [name_view(sample.sample_id, view) for sample, view in by_content.values()]
-            write_store(path, spec, list(by_content), batch_size, encode, names)
-            if hash_state(encoder) != spec.encoder_sha256:
-                path.unlink()
-                raise RunError(
-                    f"The frozen encoder {encoder.name} changed while its features were extracted. "
-                    "They were not stored."
-                )
+            try:
+                write_store(path, spec, list(by_content), batch_size, encode, names)
+            except RunError:
+                unfinished_path(path).unlink(missing_ok=True)
+                raise
             store = FeatureStore(path, key)
     return store
 
@@ -134,6 +138,7 @@ def _encode(
     num_workers: int,
     batches: Sequence[range],
 ) -> Iterator[NDArray[np.floating]]:
+    sha256 = hash_state(encoder)
     encoder = encoder.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     samples = list({sample.content_key: sample for sample, _ in rows}.values())
     index = {sample.content_key: place for place, sample in enumerate(samples)}
@@ -162,3 +167,9 @@ def _encode(
                 features = encoder(images / 255)
             yield features.float().cpu().numpy()
             bar.update(len(images))
+    # After the last batch, before the store gets its name.
+    if hash_state(encoder) != sha256:
+        raise RunError(
+            f"The frozen encoder {encoder.name} changed while its features were extracted. "
+            "They were not stored."
+        )

@@ -7,11 +7,13 @@ from __future__ import annotations
 import csv
 import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from datasets.files import write_whole
 from datasets.samples import Sample, SampleSet
@@ -21,6 +23,7 @@ from trainers.autoencoder import AutoencoderTrainer
 from trainers.checkpoint import load_model_state, read_checkpoint
 from trainers.classifier import ClassifierTrainer
 from trainers.data import TrainingData
+from trainers.hooks.tensorboard import log_pictures
 from trainers.metrics import test_metrics
 from trainers.outputs import Outputs
 from trainers.run import (
@@ -33,6 +36,9 @@ from trainers.run import (
 )
 from trainers.trainer import Trainer
 
+Draw = Callable[[Outputs], Mapping[str, NDArray[np.uint8]]]
+"""Draws pictures (H, W, 3), by tag."""
+
 
 def finish_classifier(
     run: Run,
@@ -40,7 +46,8 @@ def finish_classifier(
     test_data: TrainingData,
     facts: Mapping[str, Any],
     other_tests: Mapping[str, TrainingData] | None = None,
-) -> Outputs:
+    draw: Draw | None = None,
+) -> None:
     """Evaluate the best model on the test split and write what came out.
 
     That is ``predictions.csv``, ``val_predictions.csv`` (on which thresholds are chosen) and
@@ -54,9 +61,7 @@ def finish_classifier(
         test_data: Test samples.
         facts: Entries of the summary that the caller knows, e.g. experiment and data.
         other_tests: Further test samples, by name.
-
-    Returns:
-        The logits of the test split.
+        draw: Draws pictures of the test's logits for TensorBoard.
     """
     others: dict[str, Any] = {}
     for number in range(1, len(trainer.config.stages)):
@@ -74,8 +79,9 @@ def finish_classifier(
         **({"other_tests": others} if others else {}),
         **_describe_fit(trainer, best_epoch),
     }
+    if draw is not None and run.fabric.is_global_zero:
+        log_pictures(run.run_dir, draw(outputs))
     run.finish(summary)
-    return outputs
 
 
 def finish_autoencoder(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -13,6 +14,7 @@ from torch import Tensor
 
 BatchOutputs = tuple[Tensor, Tensor, Tensor]
 """Indices, values and labels of one batch, as in `Outputs`."""
+Value = TypeVar("Value")
 
 
 @dataclass
@@ -28,6 +30,14 @@ class Outputs:
     indices: Tensor
     values: Tensor
     labels: Tensor
+
+
+def gather_objects(fabric: Fabric, own: Value) -> list[Value]:
+    """Return what each process has, by rank; called by all of them."""
+    found: list[Value] = [own] * fabric.world_size
+    if fabric.world_size > 1:
+        torch.distributed.all_gather_object(found, own)
+    return found
 
 
 def gather_outputs(fabric: Fabric, seen: Sequence[BatchOutputs]) -> Outputs:

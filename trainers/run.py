@@ -111,6 +111,10 @@ class Run:
     def _open(
         self, identity: dict[str, Any], options: dict[str, Any], resume: bool, overwrite: bool
     ) -> None:
+        content = json.loads(json.dumps({**identity, "options": options}, default=str))
+        if resume and (self.run_dir / SUMMARY).is_file() and (self.run_dir / CONFIG).is_file():
+            self._require_same(content)
+            return  # Finished: what it says of code and machine stays that of its making.
         try:
             (self.run_dir / BEST_CHECKPOINT.parent).mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
@@ -126,35 +130,50 @@ class Run:
                 f"Cannot write to {self.run_dir} ({error}). Mend the permissions or pass another "
                 "--runs-root."
             ) from error
-        content = json.loads(json.dumps({**identity, "options": options}, default=str))
-        if (self.run_dir / CONFIG).is_file():
-            self._take_over(content, resume, overwrite)
         try:
+            if not (self.run_dir / CONFIG).is_file():
+                # Without it, nobody can say whose checkpoints these are.
+                self._clear(self.run_dir / BEST_CHECKPOINT.parent)
+            elif overwrite:
+                self._clear()
+            elif not resume:
+                self._refuse()
+            else:
+                self._require_same(content)
             write_json(self.run_dir / ENVIRONMENT, describe_environment(self.fabric))
             write_json(self.run_dir / CONFIG, content)
         except OSError as error:
             raise RunError(f"Cannot write to {self.run_dir} ({error}).") from error
 
-    def _take_over(self, content: dict[str, Any], resume: bool, overwrite: bool) -> None:
-        """Deal with what an earlier run left in the folder."""
+    def _clear(self, *paths: Path) -> None:
+        """Delete these, or all that an earlier run has left; make an empty checkpoint folder."""
+        # A kill meanwhile must leave a run that is unfinished, and one that still has a config
+        # must be the earlier one: what says finished goes first, the config last.
+        first, last = self.run_dir / SUMMARY, self.run_dir / CONFIG
+        kept = (self._lock.path, self._lock.owner_path, last)
+        found = paths or [path for path in self.run_dir.iterdir() if path not in kept]
+        first.unlink(missing_ok=True)
+        checkpoints = self.run_dir / BEST_CHECKPOINT.parent
+        for path in sorted(found, key=lambda path: path != checkpoints):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        last.unlink(missing_ok=True)
+        checkpoints.mkdir()
+
+    def _refuse(self) -> None:
+        """Raise since the folder holds a run, and nothing says what is to become of it."""
         finished = (self.run_dir / SUMMARY).is_file()
-        if overwrite:
-            # First the file that says finished: a kill meanwhile leaves an unfinished run.
-            (self.run_dir / SUMMARY).unlink(missing_ok=True)
-            for path in self.run_dir.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path not in (self._lock.path, self._lock.owner_path):
-                    path.unlink()
-            (self.run_dir / BEST_CHECKPOINT.parent).mkdir()
-            return
-        if not resume:
-            state = "a finished run" if finished else "an unfinished run"
-            way = "show its result" if finished else "go on from its last checkpoint"
-            raise RunError(
-                f"{self.run_dir} holds {state}. Pass --resume to {way}, --overwrite to delete it "
-                "and start again, or another --seed or --runs-root."
-            )
+        state = "a finished run" if finished else "an unfinished run"
+        way = "show its result" if finished else "go on from its last checkpoint"
+        raise RunError(
+            f"{self.run_dir} holds {state}. Pass --resume to {way}, --overwrite to delete it "
+            "and start again, or another --seed or --runs-root."
+        )
+
+    def _require_same(self, content: dict[str, Any]) -> None:
+        """Raise unless the folder's run has these settings."""
         earlier = read_json(self.run_dir / CONFIG)
         differences = [
             f"{name}: {earlier.get(name)} there, {content.get(name)} now"

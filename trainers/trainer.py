@@ -23,7 +23,7 @@ from trainers.errors import CheckpointError, InterruptedRunError, RunError
 from trainers.finite import require_finite, require_finite_outputs
 from trainers.hooks.base import Hook
 from trainers.optim import build_optimizer, build_schedule
-from trainers.outputs import BatchOutputs, Outputs, gather_outputs
+from trainers.outputs import BatchOutputs, Outputs, gather_objects, gather_outputs
 from trainers.resident import Loading
 from trainers.sampling import EpochBatches, seeded_generator
 from trainers.stopping import StopRequest
@@ -200,7 +200,11 @@ class Trainer(ABC):
         return outputs
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that an exact resume needs, in plain types and tensors."""
+        """Return everything that an exact resume needs, in plain types and tensors.
+
+        Called by all processes, since each has seen samples of its own in this epoch.
+        """
+        seen = [tuple(part.cpu() for part in parts) for parts in self._seen]
         return {
             "epoch": self.epoch,
             "step_in_epoch": self.step_in_epoch,
@@ -210,8 +214,7 @@ class Trainer(ABC):
             "model": self.model.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
-            "seen": [tuple(part.cpu() for part in parts) for parts in self._seen],
-            "rng": rng_state(),
+            "processes": gather_objects(self.fabric, {"seen": seen, "rng": rng_state()}),
             "hooks": {type(hook).__name__: hook.state_dict() for hook in self.hooks},
         }
 
@@ -230,11 +233,13 @@ class Trainer(ABC):
             self.global_step = int(state["global_step"])
             self.images_trained = int(state["images_trained"])
             self.train_seconds = float(state["train_seconds"])
-            self._seen = [tuple(parts) for parts in state["seen"]]
-            load_rng_state(state["rng"])
+            # Of one process, checkpoints of earlier versions have both by themselves.
+            own = state["processes"][self.fabric.global_rank] if "processes" in state else state
+            self._seen = [tuple(parts) for parts in own["seen"]]
+            load_rng_state(own["rng"])
             for hook in self.hooks:
                 hook.load_state_dict(state["hooks"][type(hook).__name__])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{source} is no complete checkpoint of this training ({error!r}). Pass "
                 "--overwrite to start again."

@@ -77,19 +77,27 @@ class _Budget:
 
     def copy(self, source: _Readable, target: Path) -> None:
         """Write `source` to the new file `target`."""
-        self.entries_left -= 1
+        self.count_entry()
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             raise DatasetError(f"{self.archive}: {target.name} stands twice in it.")
         with target.open("xb") as file:
             while block := source.read(_BLOCK):
                 self.bytes_left -= len(block)
-                if self.bytes_left < 0 or self.entries_left < 0:
-                    raise DatasetError(
-                        f"{self.archive}: more comes out than any image archive of this size "
-                        "holds; it looks like an archive bomb. Nothing was kept."
-                    )
+                self._require_room()
                 file.write(block)
+
+    def count_entry(self) -> None:
+        """Take note of an entry, whatever it is."""
+        self.entries_left -= 1
+        self._require_room()
+
+    def _require_room(self) -> None:
+        if self.bytes_left < 0 or self.entries_left < 0:
+            raise DatasetError(
+                f"{self.archive}: more comes out than any image archive of this size holds; it "
+                "looks like an archive bomb. Nothing was kept."
+            )
 
 
 def _unpack_zip(archive: Path, folder: Path, budget: _Budget) -> None:
@@ -116,6 +124,7 @@ def _unpack_tar(archive: Path, folder: Path, budget: _Budget) -> None:
         for entry in file:
             target = _find_target(archive, entry.name, folder)
             if target is None or entry.isdir():
+                budget.count_entry()
                 continue
             source = file.extractfile(entry) if entry.isreg() else None
             if source is None:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from datasets.errors import DatasetError
 from datasets.files import remove_unfinished
 from datasets.locks import LockedError, OwnedLock
+from datasets.samples import hash_file
 from datasets.wsi.files import SlideFile
 from datasets.wsi.manifest import TILES_INFO_NAME, TILES_NAME
 from datasets.wsi.store import TILES_FOLDER, read_facts
@@ -112,7 +113,10 @@ def _is_finished(job: TilingJob) -> bool:
     if not job.tiles_path.is_file():
         return False
     try:
-        is_same = read_facts(job.tiles_path).source_key == job.source_key
+        facts = read_facts(job.tiles_path)
+        is_same = facts.source_key == job.source_key
+        if job.slide.path.stat().st_mtime_ns > job.tiles_path.stat().st_mtime_ns:
+            is_same = is_same and hash_file(job.slide.path) == facts.slide_sha256
     except DatasetError as error:
         log.warning("%s", error)
         is_same = False

@@ -22,11 +22,11 @@ def check_folder(flag: str, folder: Path) -> Finding:
 
     Nothing is left behind, and the folder is not made.
     """
-    there = folder.resolve()
-    while not there.exists():
-        there = there.parent
     name = f"{flag} {folder}"
     try:
+        there = folder.resolve()
+        while not there.exists():
+            there = there.parent
         with tempfile.TemporaryDirectory(dir=there, prefix=".doctor-") as inside:
             _require_lock(Path(inside))
             (Path(inside) / "a").write_bytes(b"x")

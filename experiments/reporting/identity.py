@@ -31,7 +31,7 @@ def model_key(run: FinishedRun) -> str:
 
     The options' paths, e.g. of the run that a transfer starts from, may name other seeds too.
     """
-    options = _find_choices(run, _MACHINE | {"seed"})
+    options = find_choices(run, _MACHINE | {"seed"})
     named = {name: run.config.get(name) for name in ("experiment", "variant", "protocol")}
     key = {"named": named, "options": options, "folder": str(run.path.resolve())}
     return _SEED.sub("seed-*", json.dumps(key, sort_keys=True, default=str))
@@ -39,7 +39,7 @@ def model_key(run: FinishedRun) -> str:
 
 def name_recipe(run: FinishedRun) -> str:
     """Return the experiment's name, with the flags of what was changed in how it learns."""
-    choices = _find_choices(run, _MACHINE | _NOT_RECIPE)
+    choices = find_choices(run, _MACHINE | _NOT_RECIPE)
     flags = [word for name, value in choices.items() for word in _flag_of(name, value)]
     return shlex.join([_experiment_of(run), *flags])
 
@@ -53,9 +53,24 @@ def rebuild_command(run: FinishedRun, *, with_seed: bool = True) -> str:
         run: Whose ``config.json`` holds the options.
         with_seed: Without it, the seed is left out.
     """
-    choices = _find_choices(run, _MACHINE if with_seed else _MACHINE | {"seed"})
+    choices = find_choices(run, _MACHINE if with_seed else _MACHINE | {"seed"})
     words = [word for name, value in choices.items() for word in _flag_of(name, value)]
     return shlex.join(["python", f"experiments/{_experiment_of(run)}.py", *words])
+
+
+def find_choices(run: FinishedRun, left_out: Set[str] = frozenset()) -> dict[str, Any]:
+    """Return the run's options that are not at the script's default, but for some names."""
+    experiment = _experiment_of(run)
+    # The name comes from a run folder and must not lead to other files.
+    is_name = experiment.isidentifier()
+    defaults = read_defaults(_ROOT / "experiments" / f"{experiment}.py") if is_name else {}
+    return {
+        name: value
+        for name, value in run.config.get("options", {}).items()
+        if name not in left_out
+        and value is not None
+        and not (name in defaults and _plain(defaults[name]) == value)
+    }
 
 
 def read_defaults(script: Path) -> dict[str, Any]:
@@ -118,21 +133,6 @@ def _find_origin(path: Path, body: Sequence[ast.stmt], name: str) -> tuple[Path,
 
 def _experiment_of(run: FinishedRun) -> str:
     return str(run.config.get("experiment") or run.summary["experiment"])
-
-
-def _find_choices(run: FinishedRun, left_out: Set[str]) -> dict[str, Any]:
-    """Return the run's options that are not at the script's default, but for some names."""
-    experiment = _experiment_of(run)
-    # The name comes from a run folder and must not lead to other files.
-    is_name = experiment.isidentifier()
-    defaults = read_defaults(_ROOT / "experiments" / f"{experiment}.py") if is_name else {}
-    return {
-        name: value
-        for name, value in run.config.get("options", {}).items()
-        if name not in left_out
-        and value is not None
-        and not (name in defaults and _plain(defaults[name]) == value)
-    }
 
 
 def _plain(value: Any) -> Any:

@@ -172,7 +172,10 @@ def select_clean(results: Sequence[ShiftResult]) -> list[ShiftResult]:
 def name_run(run: FinishedRun) -> str:
     """Return what text and pictures call the run."""
     summary = run.summary
-    return f"{summary['experiment']}, seed {summary['seed']}, learnt from {summary['data']['name']}"
+    name = " ".join(
+        str(part) for part in (summary["experiment"], run.config.get("variant")) if part
+    )
+    return f"{name}, seed {summary['seed']}, learnt from {summary['data']['name']}"
 
 
 def select_curve(table: pd.DataFrame, test: str, corruption: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from experiments.reporting.identity import model_key, rebuild_command
+from experiments.reporting.identity import find_choices, model_key, rebuild_command
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.reported import (
     SIBLINGS,
@@ -119,6 +119,10 @@ def _build_row(runs: Sequence[FinishedRun], test: str | None) -> dict[str, Any]:
     first = runs[0]
     experiment = str(first.summary["experiment"])
     named = [str(first.config[key]) for key in ("variant", "protocol") if first.config.get(key)]
+    backbone = find_choices(first).get("backbone")
+    # Else a row would be taken for one of the backbone that the system is named after.
+    if backbone and not any(backbone in name for name in named):
+        named.insert(0, backbone)
     settings = {
         **first.config.get("options", {}),
         **{key: first.config[key] for key in ("variant", "protocol") if key in first.config},

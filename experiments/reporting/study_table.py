@@ -65,8 +65,8 @@ class Study:
                 "",
                 f"{percent} % of the labels of {some['data']}:",
                 "",
-                f"| variant | draws | accuracy | less {self.reference} (p) | balanced accuracy "
-                f"| less {self.reference} (p) |",
+                f"| variant | draws | accuracy | minus {self.reference} (p) | balanced accuracy "
+                f"| minus {self.reference} (p) |",
                 "|---|---|---|---|---|---|",
                 *(self._format_row(row) for row in rows.to_dict("records")),
             ]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from datasets.files import write_whole
 from experiments.reporting.class_tables import build_class_table, format_class_table
 from experiments.reporting.identity import name_recipe
 from experiments.reporting.load_runs import FinishedRun
@@ -236,7 +237,10 @@ def replace_between_markers(text: str, name: str, content: str) -> str:
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV with four decimals, no text of which a spreadsheet would run."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    guard_formulas(table).to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
+    with write_whole(path) as temporary:
+        guard_formulas(table).to_csv(
+            temporary, index=False, float_format="%.4f", lineterminator="\n"
+        )
 
 
 def guard_formulas(table: pd.DataFrame) -> pd.DataFrame:

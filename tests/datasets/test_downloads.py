@@ -289,6 +289,17 @@ def test_too_many_entries_are_stopped(tmp_path, monkeypatch):
         unpack(tmp_path / "a.zip", tmp_path / "out")
 
 
+def test_folders_count_as_entries_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpack_module, "MAX_ENTRIES", 3)
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as file:
+        for index in range(5):
+            entry = tarfile.TarInfo(f"folder-{index}")
+            entry.type = tarfile.DIRTYPE
+            file.addfile(entry)
+    with pytest.raises(DatasetError, match="archive bomb"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "gz"])
 @pytest.mark.parametrize("keep", [0, 40, 900])
 def test_truncated_archives_are_refused(tmp_path, kind, keep):

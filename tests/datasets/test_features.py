@@ -6,6 +6,7 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -190,3 +191,22 @@ def test_store_travels_to_worker_processes(store_path: Path):
     store.read("one")
     copy = pickle.loads(pickle.dumps(store))
     assert torch.equal(copy.read("three"), store.read("three"))
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), MemoryError()])
+def test_a_system_in_trouble_costs_no_store(store_path: Path, monkeypatch, error):
+    store = FeatureStore(store_path, SPEC.key(KEYS))
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(h5py, "File", fail)
+    with pytest.raises(type(error)):
+        store.read("one")
+    with pytest.raises(type(error)):
+        FeatureStore(store_path, SPEC.key(KEYS))
+    assert store_path.is_file()
+    store_path.replace(unfinished_path(store_path))
+    with pytest.raises(type(error)):
+        feature_writing.find_missing(unfinished_path(store_path), SPEC, KEYS, 2)
+    assert unfinished_path(store_path).is_file()

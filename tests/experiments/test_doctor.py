@@ -47,6 +47,17 @@ def test_without_the_packages_it_says_how_to_install_them(tmp_path: Path, python
     assert result.stderr.startswith("Error: No module named tyro. Install the packages: make run")
 
 
+def test_it_starts_where_torch_does_not(tmp_path: Path, python):
+    (tmp_path / "torch.py").write_text("raise OSError('libcudart.so: cannot open shared object')")
+    result = python(
+        "experiments/doctor.py", "--runs-root", tmp_path, "--cache-root", tmp_path,
+        check=False, PYTHONPATH=str(tmp_path),
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "libcudart" in result.stdout
+
+
 def test_missing_and_outdated_packages_are_named():
     lines = ["# why", "torch>=2.11,<2.13   # pair", "", "h5py>=3.11,<4 # store", "tyro>=0.9 # cli"]
     found = packages.check_requirements(lines, versions(torch="2.13.0", tyro="1.0"))

@@ -229,7 +229,11 @@ def test_report_writes_the_table_from_runs_and_refuses_to_mix(tiny_bundle, tmp_p
     readme = tmp_path / "README.md"
     readme.write_text("above\n<!-- results:main_job -->\nold\n<!-- /results:main_job -->\nbelow\n")
     options = readme_tables.Options(runs=(runs,), out=tmp_path, readme=readme)
-    table = readme_tables.main(options)["main_job"]
+    with pytest.raises(ValueError, match="No finished classifier run on real images below"):
+        readme_tables.main(options)
+    assert "old" in readme.read_text()
+    assert not (tmp_path / "main_job.csv").exists()
+    table = readme_tables.main(replace(options, synthetic=True))["main_job"]
     assert table.loc[0, "seeds"] == 2
     accuracies = [
         read_finished(runs / f"base_wbc/split-10/seed-{seed}")[1]["test"]["accuracy"]

@@ -19,7 +19,9 @@ from filelock import FileLock
 from PIL import Image
 
 from datasets.errors import DatasetError
+from datasets.samples import hash_file
 from datasets.synthetic.slides import draw_slide, write_asap, write_slide
+from datasets.wsi import run as cutting
 from datasets.wsi.manifest import TILES_NAME
 from datasets.wsi.store import read_table
 from datasets.wsi.training import SlideTileDataset, read_slide_tiles
@@ -168,8 +170,8 @@ def test_official_test_slides_are_the_test(all_slides, options, tmp_path):
     assert {row["label"] for row in rows if row["slide"] == "test_002"} == {"normal"}
 
 
-def test_finished_slides_are_kept_and_a_changed_annotation_is_cut_again(
-    all_slides, options, tmp_path
+def test_finished_slides_are_kept_and_changed_ones_are_cut_again(
+    all_slides, options, tmp_path, monkeypatch
 ):
     root = tmp_path / "changing"
     root.mkdir()
@@ -188,6 +190,14 @@ def test_finished_slides_are_kept_and_a_changed_annotation_is_cut_again(
     assert files[0].stat().st_mtime_ns == before[0]
     assert files[1].stat().st_mtime_ns > before[1]
     assert read_table(files[1])[1].labels.count("tumor") == 1
+    before = [path.stat().st_mtime_ns for path in files]
+    for path in root.glob("*.tif"):
+        path.touch()
+    changed = {root / "tumor_001.tif": "of other bytes"}
+    monkeypatch.setattr(cutting, "hash_file", lambda path: changed.get(path) or hash_file(path))
+    tile_slides.main(options)
+    assert files[0].stat().st_mtime_ns > before[0], "its bytes changed, not its size"
+    assert files[1].stat().st_mtime_ns == before[1], "only its time changed"
 
 
 def test_other_options_are_refused_and_overwrite_cuts_again(one_slide):

@@ -73,8 +73,11 @@ def main(options: Options) -> Counter[str]:
     root.mkdir(parents=True, exist_ok=True)
     print(f"--seed {options.seed} --kills {options.kills}, in {root}", flush=True)
     inputs = Inputs(root / "inputs")
-    if not inputs.folder.is_dir():
+    made = root / "inputs.made"
+    if not made.exists():
+        shutil.rmtree(inputs.folder, ignore_errors=True)
         _require_end(run_to_end(inputs.make, root / "inputs.log").code, root / "inputs.log")
+        made.touch()
     names = options.only or tuple(SCENARIOS)
     totals: Counter[str] = Counter()
     for index, name in enumerate(names):

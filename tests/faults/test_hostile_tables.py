@@ -255,6 +255,19 @@ def test_images_elsewhere_are_said_and_may_be_forbidden(set_elsewhere: Path, mon
     assert len(read_manifest(set_elsewhere).samples) == 1
 
 
+def test_a_folder_called_as_a_draw_does_not_open_what_lies_around_it(
+    set_elsewhere: Path, monkeypatch
+):
+    draw = set_elsewhere.rename(set_elsewhere.parent / "private" / "draw-0")
+    (draw / "manifest.json").write_text(json.dumps({"image_root": "..", "pack_dir": ".."}))
+    assert len(read_manifest(draw).samples) == 1
+    monkeypatch.setenv(VARIABLE, "")
+    with pytest.raises(DatasetError, match=VARIABLE):
+        read_manifest(draw)
+    monkeypatch.setenv(VARIABLE, str(draw.parent))
+    assert len(read_manifest(draw).samples) == 1
+
+
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_link_that_leads_out_of_the_images_is_refused(kind: str, set_elsewhere: Path, monkeypatch):
     (set_elsewhere / "manifest.json").unlink()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from datasets.locks import OwnedLock
 from trainers.errors import RunError
 from trainers.run import Run, read_finished
 
@@ -57,6 +59,57 @@ def test_overwrite_deletes_everything_of_the_earlier_run(fabric, tmp_path):
         assert not run.is_finished
         assert run.last_checkpoint is None
         assert not (tmp_path / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize("last", range(12))
+def test_killed_while_overwriting_no_checkpoint_is_taken_for_the_new_runs(
+    fabric, tmp_path, monkeypatch, last
+):
+    """Whatever the order in which a folder lists its files."""
+    finish(fabric, tmp_path)
+    for name in ("last.ckpt", "best.ckpt"):
+        (tmp_path / "checkpoints" / name).write_text("old")
+    (tmp_path / "a.csv").write_text("old")
+    (tmp_path / "z.csv").write_text("old")
+    calls = iter(range(100))
+    unlink = os.unlink
+
+    def unlink_until_killed(path, **more):
+        if next(calls) == last:
+            raise KeyboardInterrupt
+        unlink(path, **more)
+
+    monkeypatch.setattr(os, "unlink", unlink_until_killed)
+    with suppress(KeyboardInterrupt):
+        open_run(fabric, tmp_path, overwrite=True)
+    monkeypatch.undo()
+    was_killed = next(calls) > last
+    assert was_killed or last > 3, "the kill came too late"
+    (tmp_path / ".lock.owner").unlink(missing_ok=True)
+    other = {**IDENTITY, "seed": 1}
+    with suppress(RunError), open_run(fabric, tmp_path, other, resume=True) as run:
+        assert run.last_checkpoint is None
+        assert not run.is_finished
+
+
+def test_checkpoints_without_a_config_are_nobodys(fabric, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_text("old")
+    (tmp_path / "notes.txt").write_text("mine")
+    with open_run(fabric, tmp_path, resume=True) as run:
+        assert run.last_checkpoint is None
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_looking_at_a_finished_run_changes_nothing_even_while_others_hold_it(fabric, tmp_path):
+    finish(fabric, tmp_path)
+    (tmp_path / "environment.json").write_text("that of its making")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with OwnedLock(tmp_path / ".lock", tmp_path), open_run(fabric, tmp_path, resume=True) as run:
+        assert run.is_finished
+    for name, content in before.items():
+        if not name.startswith(".lock"):
+            assert (tmp_path / name).read_bytes() == content, name
 
 
 def test_resume_with_other_settings_is_refused_and_they_are_named(fabric, tmp_path):

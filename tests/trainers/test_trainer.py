@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import os
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.optim.lr_scheduler import OneCycleLR
+from torch.utils.tensorboard import SummaryWriter
 
 from models.frozen import FrozenEncoder, hash_state
 from trainers import resident
@@ -20,6 +23,7 @@ from trainers.config import TrainerConfig
 from trainers.errors import CheckpointError, InterruptedRunError, NonFiniteError, RunError
 from trainers.hooks import EVENTS, FrozenGuardHook, Hook, default_hooks
 from trainers.optim import build_optimizer, build_schedule
+from trainers.outputs import gather_objects
 from trainers.resident import ResidentBatches
 
 
@@ -351,3 +355,54 @@ def test_toy_classes_are_learnt(fabric, toy_model, toy_data, toy_config):
 def test_class_weights_make_rare_classes_count_as_much():
     weights = inverse_frequency_weights([0] * 30 + [1] * 10, 3)
     assert weights.tolist() == pytest.approx([40 / 90, 40 / 30, 0])
+
+
+def test_an_event_file_that_cannot_be_written_names_the_folder_and_the_way_out(
+    fabric, toy_model, toy_data, toy_config, tmp_path, monkeypatch
+):
+    (tmp_path / "checkpoints").mkdir()
+    trainer = make_trainer(fabric, toy_model, toy_data, toy_config, default_hooks(tmp_path, "toy"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", fail)
+    with pytest.raises(OSError, match=f"No space left on device.*--resume: '{tmp_path}'"):
+        trainer.fit()
+
+
+def test_checkpoints_from_before_processes_had_their_own_state_are_resumed(
+    fabric, toy_model, toy_data, toy_config, tmp_path
+):
+    trainer = make_trainer(fabric, toy_model, toy_data, toy_config)
+    state = trainer.state_dict()
+    [own] = state.pop("processes")
+    trainer.load_state_dict({**state, **own}, tmp_path)
+    with pytest.raises(CheckpointError, match="no complete checkpoint"):
+        trainer.load_state_dict({**state, "processes": []}, tmp_path)
+
+
+def exchange(rank: int, folder: str, told) -> None:
+    """Gather what two processes have seen in the middle of an epoch."""
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
+    )
+    found = gather_objects(
+        SimpleNamespace(world_size=2), {"seen": [torch.tensor([rank])] * (rank + 1)}
+    )
+    told.send([len(part["seen"]) for part in found])
+
+
+def test_each_process_finds_again_what_it_has_seen_itself(tmp_path):
+    context = multiprocessing.get_context("fork")
+    pipes = [context.Pipe(duplex=False) for _ in range(2)]
+    processes = [
+        context.Process(target=exchange, args=(rank, str(tmp_path), pipes[rank][1]))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    assert [ours.recv() for ours, _ in pipes] == [[1, 2], [1, 2]]
+    for process in processes:
+        process.join(20)
+    assert gather_objects(SimpleNamespace(world_size=1), "own") == ["own"]

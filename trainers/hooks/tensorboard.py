@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,10 +66,13 @@ class TensorBoardHook(Hook):
         self._log(trainer.metrics, step)
         self._log({"speed/images_per_second": trainer.images_per_second}, step)
         epoch = trainer.epoch + 1
+        drawn = {}
         if epoch % self.pictures_every == 0 or epoch == trainer.config.epochs:
-            for tag, draw in self.pictures.items():
-                self._writer.add_image(tag, draw(trainer), step, dataformats="HWC")
-        self._writer.flush()
+            drawn = {tag: draw(trainer) for tag, draw in self.pictures.items()}
+        with _explain_failed_writes(self.log_dir):
+            for tag, picture in drawn.items():
+                self._writer.add_image(tag, picture, step, dataformats="HWC")
+            self._writer.flush()
 
     def after_fit(self, trainer: Trainer) -> None:
         """Close the event file."""
@@ -77,12 +81,24 @@ class TensorBoardHook(Hook):
 
     def _log(self, values: Mapping[str, float], step: int) -> None:
         if self._writer is not None:
-            for tag, value in values.items():
-                self._writer.add_scalar(tag, value, step)
+            with _explain_failed_writes(self.log_dir):
+                for tag, value in values.items():
+                    self._writer.add_scalar(tag, value, step)
+
+
+@contextmanager
+def _explain_failed_writes(log_dir: Path) -> Iterator[None]:
+    """Name the folder and the way out: the writer's thread raises what the disk said, no more."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"Cannot write TensorBoard events ({error.strerror or error}). Free space or "
+        reason += "mend the permissions, then pass --resume"
+        raise OSError(error.errno, reason, str(log_dir)) from error
 
 
 def log_pictures(log_dir: Path, pictures: Mapping[str, NDArray[np.uint8]]) -> None:
-    """Add pictures (H, W, 3) to a finished run's events, by tag."""
+    """Add pictures (H, W, 3) to a run's events after its fit, by tag."""
     with SummaryWriter(str(log_dir)) as writer:
         for tag, picture in pictures.items():
             writer.add_image(tag, picture, dataformats="HWC")

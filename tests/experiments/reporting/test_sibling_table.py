@@ -241,7 +241,7 @@ def test_restricted_scores_have_a_row(make_run, tmp_path):
 def test_report_without_runs_or_markers_says_what_to_do(make_run, tmp_path, marked):
     make_run("other/seed-0", experiment="camelyon16_resnet18")
     options = readme_tables.Options(runs=(tmp_path / "runs",), out=marked.out, readme=marked.readme)
-    with pytest.raises(ValueError, match="No finished classifier run below"):
+    with pytest.raises(ValueError, match="No finished classifier run on real images below"):
         readme_tables.main(options)
     make_run("small_cnn/seed-0")
     marked.readme.write_text("no markers\n")
