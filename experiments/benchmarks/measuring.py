@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
@@ -143,6 +143,8 @@ class _Process:
 
 def _serve(pipe: Connection, open_way: OpenWay) -> None:
     """Run a round at each message until the pipe is closed; send what was raised instead."""
+    # A process that was spawned would spawn its loaders, too, where scripts fork theirs.
+    set_start_method(None, force=True)
     try:
         run_round = open_way()
         pipe.send("ready")
