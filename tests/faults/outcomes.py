@@ -18,7 +18,7 @@ from datasets.feature_writing import find_missing
 from datasets.features import FeatureStore, read_index, unfinished_path
 from datasets.wsi.store import read_table
 from trainers.checkpoint import read_checkpoint
-from trainers.run import LAST_CHECKPOINT
+from trainers.run import LAST_CHECKPOINT, read_json
 
 BATCH_SIZE = 16
 """Of `ensure_features`."""
@@ -56,8 +56,8 @@ class Progress:
     """What must not be done again.
 
     Attributes:
-        finished: Inode of each finished store, slide and summary, by path.
-        epoch: Of the only run's last checkpoint.
+        finished: Inode of each finished store, slide, summary and last checkpoint, by path.
+        epoch: Of the last checkpoint, where just one run is in training.
         missing: Images without stored features, by encoder, where an extraction has begun.
     """
 
@@ -74,10 +74,16 @@ class Progress:
 def progress_of(folder: Path) -> Progress:
     """Return how far the work in `folder` is."""
     finished = [*folder.rglob("summary.json"), *folder.rglob("*.h5")]
-    last = list(folder.rglob(LAST_CHECKPOINT.name))
+    epochs = []
+    for path in folder.rglob(LAST_CHECKPOINT.name):
+        run_dir, epoch = path.parents[1], int(read_checkpoint(path)["epoch"])
+        if epoch == read_json(run_dir / "config.json")["trainer"]["epochs"]:
+            finished.append(path)  # Only the test is left; what is trained next is another run.
+        elif not (run_dir / "summary.json").exists():
+            epochs.append(epoch)
     return Progress(
         {path: path.stat().st_ino for path in finished if not path.name.startswith(".")},
-        int(read_checkpoint(last[0])["epoch"]) if len(last) == 1 else 0,
+        epochs[0] if len(epochs) == 1 else 0,
         dict(_count_missing(path) for path in folder.rglob(".*.partial")),
     )
 

@@ -13,6 +13,7 @@ from experiments.reporting.html.cards import AuditCard, build_environments
 from experiments.reporting.html.entries import TestSet, name_run
 from experiments.reporting.html.parts import SetView
 from experiments.reporting.html.scores import command_of
+from experiments.reporting.html.studies import StudyView
 from experiments.reporting.html.text_tables import TextTable, format_number
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.prediction_tables import show
@@ -28,6 +29,7 @@ class PageContent:
     Attributes:
         test_sets: Real ones first.
         views: One each.
+        studies: Over several draws.
         audits: Of the data.
         others: Finished runs without classes.
         unfinished: Names of run folders without a summary.
@@ -37,6 +39,7 @@ class PageContent:
 
     test_sets: Sequence[TestSet]
     views: Sequence[SetView]
+    studies: Sequence[StudyView]
     audits: Sequence[AuditCard]
     others: Sequence[FinishedRun]
     unfinished: Sequence[str]

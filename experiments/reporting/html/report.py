@@ -14,6 +14,7 @@ from experiments.reporting.html.entries import find_test_sets, find_unfinished
 from experiments.reporting.html.errors import Thumbnails
 from experiments.reporting.html.page import PageContent, render_page
 from experiments.reporting.html.parts import SetView
+from experiments.reporting.html.studies import view_studies
 from experiments.reporting.html.text_tables import (
     ENDINGS,
     TABLE_NAMES,
@@ -74,6 +75,7 @@ def write_report(
         PageContent(
             test_sets=test_sets,
             views=views,
+            studies=view_studies(classifiers),
             audits=cards,
             others=sorted(
                 (run for run in finished if not run.is_classifier), key=lambda run: str(run.path)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 import pandas as pd
 import pytest
 
+from experiments.reporting.html import studies
+from experiments.reporting.html.report import write_report
 from experiments.reporting.load_runs import find_classifiers
 from experiments.reporting.study_table import FUSION, STRONG, Study
 from experiments.reporting.tables import write_table
@@ -72,3 +77,30 @@ def test_without_the_reference_there_is_nothing_to_compare_with(runs):
     poor = [run for run in STUDY.select(runs) if run.config["variant"] == "poor"]
     with pytest.raises(ValueError, match="no model 'good'"):
         STUDY.build(poor)
+
+
+def test_the_report_says_what_a_study_over_draws_shows(runs, monkeypatch, tmp_path):
+    monkeypatch.setattr(studies, "_STUDIES", {"toy": STUDY})
+    [view] = studies.view_studies(runs)
+    assert view.title == "toy on cells"
+    assert [row[:3] for row in view.table.rows] == [("good", "10", "3"), ("poor", "10", "3")]
+    [sentence] = view.sentences
+    row = STUDY.build(STUDY.select(runs)).to_dict("records")[1]
+    assert sentence.startswith("With 10 % of the labels poor is behind good by its interval")
+    assert f"{row['accuracy_difference']:+.3f} [" in sentence
+    page = write_report([tmp_path / "runs"], tmp_path / "out", has_images=False).read_text()
+    assert "Study toy on cells" in page
+    assert sentence in html.unescape(page)
+    one_draw = [run for run in runs if run.config["draw"] == 0]
+    assert studies.view_studies(one_draw) == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "said"),
+    [(-0.2, 0.1, 0.9, "cannot be told from fused"), (0.1, 0.3, 0.01, "ahead of fused .* bears it"),
+     (-0.3, -0.1, 0.2, "behind fused .* does not bear it out"), (0.1, 0.2, None, "no test")],
+)  # fmt: skip
+def test_the_sentence_follows_interval_and_test(low, high, p, said):
+    row = {"model": "x", "label_percent": 1, "accuracy_difference": (low + high) / 2}
+    row |= {"accuracy_difference_low": low, "accuracy_difference_high": high, "accuracy_p": p}
+    assert re.search(said, studies._judge(row, "fused"))
