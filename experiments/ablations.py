@@ -36,6 +36,7 @@ from experiments.grid import EXPERIMENT, GridCell, estimate_seconds, find_draws,
 from experiments.studies import STUDIES, StudyName
 from experiments.study_encoders import EncoderOptions
 from trainers.hparams import write_hparams
+from trainers.run import tidy_up
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def main(options: Options) -> list[JobResult]:
     # Also of runs that are older than these files, or were killed before writing them.
     for result in results:
         if result.status != "failed":
+            tidy_up(result.run_dir)
             write_hparams(result.run_dir)
     print("Look at the finished runs of all studies in a table (HPARAMS) with:")
     print(f"  tensorboard --logdir {shlex.quote(str(runs_root / EXPERIMENT))}")

@@ -9,12 +9,14 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
 import torch
 from lightning_fabric import Fabric
 
+from datasets.errors import DatasetError
 from datasets.files import remove_unfinished, write_whole
 from datasets.locks import LockedError, OwnedLock
 from datasets.safe_json import read_json_object
@@ -114,6 +116,7 @@ class Run:
         content = json.loads(json.dumps({**identity, "options": options}, default=str))
         if resume and (self.run_dir / SUMMARY).is_file() and (self.run_dir / CONFIG).is_file():
             self._require_same(content)
+            tidy_up(self.run_dir)
             return  # Finished: what it says of code and machine stays that of its making.
         try:
             (self.run_dir / BEST_CHECKPOINT.parent).mkdir(parents=True, exist_ok=True)
@@ -186,6 +189,12 @@ class Run:
                 f"{self.run_dir} cannot be resumed with other settings:\n  {listed}\nPass the "
                 "earlier settings, or --overwrite to start again, or another --runs-root."
             )
+
+
+def tidy_up(run_dir: Path) -> None:
+    """Remove what a killed process has left half-written, unless another one works there."""
+    with suppress(DatasetError, OSError), OwnedLock(run_dir / _LOCK, run_dir):
+        remove_unfinished(run_dir)
 
 
 def stage_checkpoint(number: int) -> Path:

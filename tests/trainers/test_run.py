@@ -144,3 +144,13 @@ def test_folder_under_a_file_is_refused(fabric, tmp_path):
 def test_unfinished_run_has_no_result(tmp_path):
     with pytest.raises(RunError, match=r"no finished run: there is no summary\.json"):
         read_finished(tmp_path)
+
+
+def test_what_a_kill_left_in_a_finished_run_goes_when_it_is_looked_at(fabric, tmp_path):
+    finish(fabric, tmp_path)
+    (tmp_path / ".summary.json.1.tmp").touch()
+    (tmp_path / ".lock.owner").write_text("{}")
+    with open_run(fabric, tmp_path, resume=True) as run:
+        assert run.is_finished
+    assert not list(tmp_path.glob("*.tmp"))
+    assert not (tmp_path / ".lock.owner").exists()
