@@ -7,14 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from PIL import Image
 
 from datasets.errors import DatasetError, UnreadableImageError
 from datasets.images import read_image
 from datasets.safe_hdf5 import HDF5_ERRORS, read_texts
 from datasets.samples import hash_file
-from datasets.wsi.store import get_images, open_tiles
+from datasets.wsi.store import TilePixels, open_tiles
 
 TILE_FILE_SUFFIX: Final = ".h5"
 """A path that leads on from such a file, ``slides/NAME.h5/x0_y512``, is a tile in it."""
@@ -44,7 +43,7 @@ def read_pixels(path: Path) -> Image.Image:
     try:
         row = _index_tiles(file, file.stat().st_mtime_ns)[path.name]
         with open_tiles(file) as opened:
-            return Image.fromarray(np.asarray(get_images(opened)[row], dtype=np.uint8))
+            return Image.fromarray(TilePixels(opened).read(row))
     except (DatasetError, *HDF5_ERRORS) as error:
         raise UnreadableImageError(
             f"{file} does not give the tile {path.name} ({error}). Delete the file and cut the "

@@ -1,8 +1,9 @@
 """The tiles of one slide in one HDF5 file: written whole, read a tile at a time.
 
-Datasets, a row a tile: ``image`` uint8 (N, S, S, 3), one chunk a tile; ``sample_id``; ``corner``
-int64 (N, 2), x and y in level-0 pixels; ``label``; ``tumor_fraction`` and ``tissue_fraction`` in
-[0, 1], the former NaN where nothing is known. Attributes: the fields of `SlideFacts`.
+Datasets, a row a tile: ``image`` uint8 (N, S, S, 3), one chunk a tile; ``crc32`` uint32 of its
+bytes; ``sample_id``; ``corner`` int64 (N, 2), x and y in level-0 pixels; ``label``;
+``tumor_fraction`` and ``tissue_fraction`` in [0, 1], the former NaN where nothing is known.
+Attributes: the fields of `SlideFacts`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -33,7 +35,7 @@ from datasets.safe_hdf5 import (
     to_texts,
 )
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 TILES_FOLDER: Final = "slides"
 """Below the output folder; holds a file a slide, ``NAME.h5``."""
 
@@ -120,12 +122,15 @@ def write_tiles(path: Path, facts: SlideFacts, table: TileTable, images: Iterabl
         pixels = file.create_dataset(
             "image", shape=(number, *shape), dtype="uint8", chunks=(1, *shape)
         )
+        checksums = np.empty(number, dtype=np.uint32)
         descriptor = file.id.get_vfd_handle()
         on_its_way = 0
         for row, image in enumerate(images):
             # A chunk is one tile as it is, so HDF5's own machinery has nothing to add.
             pixels.id.write_direct_chunk((row, 0, 0, 0), image)
+            checksums[row] = zlib.crc32(image)
             on_its_way = _begin_writeback(descriptor, on_its_way)
+        file["crc32"] = checksums
 
 
 def read_facts(path: Path) -> SlideFacts:
@@ -154,7 +159,7 @@ def read_table(path: Path) -> tuple[SlideFacts, TileTable]:
                 tissue_fractions=read_column(file, "tissue_fraction").astype(np.float64),
             )
             facts = _parse_facts(path, file)
-            num_images = len(get_images(file))
+            num_images = len(TilePixels(file))
     except HDF5_ERRORS as error:
         raise _broken(path, error) from error
     lengths = {len(getattr(table, field.name)) for field in fields(table)}
@@ -187,19 +192,40 @@ def open_tiles(path: Path) -> h5py.File:
     return file
 
 
-def get_images(file: h5py.File) -> h5py.Dataset:
-    """Return the pixels of all tiles, uint8 (N, S, S, 3).
+class TilePixels:
+    """The pixels of all tiles of an open file, each compared with its checksum when it is read."""
 
-    Raises:
-        ValueError: They are something else, or lie outside of the file.
-        Exception: Another of `HDF5_ERRORS`.
-    """
-    images = get_dataset(file, "image")
-    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-        raise ValueError(f"image is {images.dtype} of the shape {images.shape}")
-    if images.shape[1] * images.shape[2] > MAX_PIXELS:
-        raise ValueError(f"its tiles have {images.shape[1]}x{images.shape[2]} pixels")
-    return images
+    def __init__(self, file: h5py.File) -> None:
+        """Find pixels and checksums in `file`, which stays open.
+
+        Raises:
+            ValueError: They are something else, or lie outside of the file.
+            Exception: Another of `HDF5_ERRORS`.
+        """
+        images = get_dataset(file, "image")
+        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+            raise ValueError(f"image is {images.dtype} of the shape {images.shape}")
+        if images.shape[1] * images.shape[2] > MAX_PIXELS:
+            raise ValueError(f"its tiles have {images.shape[1]}x{images.shape[2]} pixels")
+        checksums = read_column(file, "crc32")
+        if checksums.shape != images.shape[:1]:
+            raise ValueError(f"it has {len(images)} tiles and {checksums.size} checksums")
+        self._images, self._checksums = images, checksums
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        """Return the tile in `row`, uint8 (S, S, 3).
+
+        Raises:
+            ValueError: It is damaged.
+            Exception: Another of `HDF5_ERRORS`.
+        """
+        tile = np.asarray(self._images[row], dtype=np.uint8)
+        if zlib.crc32(tile.tobytes()) != self._checksums[row]:
+            raise ValueError(f"row {row} does not agree with its checksum")
+        return tile
 
 
 def _begin_writeback(descriptor: int, start: int) -> int:

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
@@ -21,7 +19,7 @@ from datasets.safe_json import read_json_object
 from datasets.samples import Sample, SampleSet
 from datasets.taxonomy import SPLITS, TILE_CLASSES
 from datasets.wsi.manifest import TILE_COLUMNS, TILES_INFO_NAME, TILES_NAME
-from datasets.wsi.store import IGNORED, UNLABELLED, get_images, open_tiles
+from datasets.wsi.store import IGNORED, UNLABELLED, TilePixels, open_tiles
 
 
 def is_tile_root(root: Path) -> bool:
@@ -120,7 +118,7 @@ class SlideTileDataset(Dataset[dict[str, Any]]):
         self.features = features or {}
         label_index = {name: index for index, name in enumerate(self.classes)}
         self.labels = [label_index[s.label] if s.label and classes else -1 for s in self.samples]
-        self._files: dict[Path, tuple[h5py.Dataset, dict[str, int]]] = {}
+        self._files: dict[Path, tuple[TilePixels, dict[str, int]]] = {}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -145,9 +143,9 @@ class SlideTileDataset(Dataset[dict[str, Any]]):
             if sample.path not in self._files:
                 file = open_tiles(sample.path)
                 rows = {name: row for row, name in enumerate(read_texts(file, "sample_id"))}
-                self._files[sample.path] = (get_images(file), rows)
-            images, row_of = self._files[sample.path]
-            return Image.fromarray(np.asarray(images[row_of[sample.sample_id]], dtype=np.uint8))
+                self._files[sample.path] = (TilePixels(file), rows)
+            pixels, row_of = self._files[sample.path]
+            return Image.fromarray(pixels.read(row_of[sample.sample_id]))
         except HDF5_ERRORS as error:
             raise DatasetError(
                 f"{sample.path} does not give the tile {sample.sample_id} ({error}). Delete the "

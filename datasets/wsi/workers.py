@@ -7,10 +7,13 @@ Each job therefore gets a new process, forked from a server that has imported ev
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -70,8 +73,40 @@ def _get_context(module: str) -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", module])
+    context.set_forkserver_preload([module, *_list_modules_of_script()])
+    with _search_path_in_environment():
+        forkserver.ensure_running()
     return context
+
+
+def _list_modules_of_script() -> list[str]:
+    """Return the modules whose names the running script imports.
+
+    Each new process runs the script's top level again, and Python before 3.12.8 and 3.13.1 does not
+    do so in the server, though told to (cpython issue 126631): a second or more a job, unless the
+    server has these modules already.
+    """
+    names = vars(sys.modules["__main__"]).values()
+    modules = {getattr(value, "__module__", None) for value in names}
+    return sorted(name for name in modules if isinstance(name, str) and name in sys.modules)
+
+
+@contextmanager
+def _search_path_in_environment() -> Iterator[None]:
+    """Let a server that is started here find modules where this process does.
+
+    Those Pythons tell it of the working directory alone, and what it does not find it leaves out
+    without a word.
+    """
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def _start(context: BaseContext, function: Callable[[Job], Result], job: Job) -> _Running[Job]:

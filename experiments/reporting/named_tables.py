@@ -12,10 +12,12 @@ import pandas as pd
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.reported import SIBLINGS
 from experiments.reporting.sibling_table import build_sibling_table, sibling_table_to_markdown
-from experiments.reporting.study_table import FUSION, STRONG
+from experiments.reporting.study_table import STUDY_TABLES
 from experiments.reporting.tables import build_result_table, to_markdown
 
-TableName = Literal["main_job", "siblings", "study_fusion", "study_strong"]
+TableName = Literal[
+    "main_job", "siblings", "study_fusion", "study_strong", "study_changes", "study_turns"
+]
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ def select_experiments(
     return [run for run in chosen if not run.is_synthetic] or chosen
 
 
+def _name_study(name: str) -> NamedTable:
+    study = STUDY_TABLES[name]
+    return NamedTable(f"ablations, table {name}", study.select, study.build, study.to_markdown)
+
+
 _MAIN_JOB: Final = ("base_wbc", "fused_wbc")
 NAMED_TABLES: Final[Mapping[TableName, NamedTable]] = {
     "main_job": NamedTable(
@@ -72,10 +79,8 @@ NAMED_TABLES: Final[Mapping[TableName, NamedTable]] = {
         build_sibling_table,
         sibling_table_to_markdown,
     ),
-    "study_fusion": NamedTable(
-        "ablations, study fusion", FUSION.select, FUSION.build, FUSION.to_markdown
-    ),
-    "study_strong": NamedTable(
-        "ablations, study strong", STRONG.select, STRONG.build, STRONG.to_markdown
-    ),
+    "study_fusion": _name_study("fusion"),
+    "study_strong": _name_study("strong"),
+    "study_changes": _name_study("changes"),
+    "study_turns": _name_study("turns"),
 }

@@ -21,6 +21,7 @@ from experiments.reporting.tables import (
     SYNTHETIC_NOTE,
     estimate_runs,
     format_cell,
+    format_time,
     score_columns,
 )
 
@@ -177,13 +178,3 @@ def _format_row(row: dict[str, Any], prefix: str, number: str, letter: str) -> s
         str(row["reported"]),
     ]
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
-
-
-def format_time(seconds: float) -> str:
-    """Return a duration, ``42 s``, ``3 min 5 s`` or ``2 h 10 min``."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes_rest = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes_rest} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

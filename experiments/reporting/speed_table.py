@@ -22,15 +22,15 @@ def read_benchmarks(folder: Path) -> list[dict[str, Any]]:
         content = json.loads(path.read_text())
         if not isinstance(content, dict) or not {"benchmark", "machine"} <= set(content):
             raise ValueError(f"{path} is not what benchmark.py --out writes. Remove it.")
-        if content["benchmark"] in [other["benchmark"] for other in found]:
-            raise ValueError(f"{path} is a second measurement of {content['benchmark']}.")
+        if _name(content) in map(_name, found):
+            raise ValueError(f"{path} is a second measurement of {_name(content)}.")
         found.append(content)
     return found
 
 
 def speed_to_markdown(benchmarks: Sequence[Mapping[str, Any]]) -> str:
     """Return the comparisons as a Markdown table, and a line for each other measurement."""
-    by_name = {str(content["benchmark"]): content for content in benchmarks}
+    by_name = {_name(content): content for content in benchmarks}
     compared = [by_name[name] for name in _COMPARED if name in by_name]
     lines = [
         "| work | plain, a second | ours, a second | ratio | of the ceiling, plain | ours "
@@ -39,10 +39,16 @@ def speed_to_markdown(benchmarks: Sequence[Mapping[str, Any]]) -> str:
         *map(_format_comparison, compared),
         "",
     ]
-    for name, describe in _OTHERS.items():
-        if name in by_name:
-            lines.append(f"- `{name}`: {describe(by_name[name])}")
+    for name, content in by_name.items():
+        if content["benchmark"] in _OTHERS:
+            lines.append(f"- `{name}`: {_OTHERS[content['benchmark']](content)}")
     return "\n".join([*lines, "", *_format_machines(benchmarks)])
+
+
+def _name(content: Mapping[str, Any]) -> str:
+    """Return what was measured; how cost grows is measured of several models."""
+    name = str(content["benchmark"])
+    return f"{name}, {content['settings']['model']}" if name == "growth" else name
 
 
 def _format_comparison(content: Mapping[str, Any]) -> str:
@@ -80,11 +86,12 @@ def _describe_growth(content: Mapping[str, Any]) -> str:
             f"{row['images']:,} images {row['seconds']:.1f} s and {row['peak_memory_mb']:.0f} MB"
             for row in (rows[0], rows[-1])
         ]
+        processes = "1 loading process" if str(workers) == "1" else f"{workers} loading processes"
         parts.append(
-            f"with {workers} loading process(es) {', '.join(ends)}; seconds grow as "
-            f"images^{fitted['seconds']:.2f}, memory as images^{fitted['peak_memory_mb']:.2f}"
+            f"{processes}: {', '.join(ends)}; seconds grow as images^{fitted['seconds']:.2f}, "
+            f"memory as images^{fitted['peak_memory_mb']:.2f}."
         )
-    return f"model `{content['settings']['model']}`: {'. '.join(parts)}."
+    return " ".join(parts)
 
 
 def _describe_ddp(content: Mapping[str, Any]) -> str:
@@ -99,10 +106,13 @@ _OTHERS: Final = {"start": _describe_start, "growth": _describe_growth, "ddp": _
 
 
 def _format_machines(benchmarks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each machine that was measured on."""
-    machines = dict.fromkeys(
-        f"{content['machine']['gpu'] or content['machine']['processor']}, "
-        f"{content['machine']['cores']} cores, PyTorch {content['machine']['torch']}"
-        for content in benchmarks
-    )
-    return [f"Measured on: {machine}." for machine in machines]
+    """Return a line for each machine that was measured on: all benchmarks, or which of them."""
+    measured: dict[str, list[str]] = {}
+    for content in benchmarks:
+        machine = content["machine"]
+        processor = machine["gpu"] or machine["processor"]
+        line = f"{processor}, {machine['cores']} cores, PyTorch {machine['torch']}"
+        measured.setdefault(line, []).append(_name(content))
+    if len(measured) == 1:
+        return [f"Measured on: {machine}." for machine in measured]
+    return [f"Measured on {machine}: {'; '.join(names)}.\n" for machine, names in measured.items()]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
+from statistics import median
 from typing import Any, Final
 
 import pandas as pd
@@ -12,7 +14,7 @@ from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.repeat_statistics import build_repeat_table
 from experiments.reporting.repeat_tests import build_test_table, compare_cells
 from experiments.reporting.repeats import collect_cells
-from experiments.reporting.tables import format_cell
+from experiments.reporting.tables import format_cell, format_time
 
 _SCORES: Final = ("accuracy", "balanced_accuracy")
 _KEYS: Final = ["model", "label_percent"]
@@ -40,7 +42,8 @@ class Study:
 
         Columns: those of `build_repeat_table`, and of accuracy and balanced accuracy the mean
         paired ``_difference`` to the reference with its ``_low`` and ``_high`` and Holm's p-value
-        of Nadeau and Bengio's t-test, ``_p``; empty where there is none.
+        of Nadeau and Bengio's t-test, ``_p``; empty where there is none. ``seconds``: the median
+        time of a run's training, extraction of features not in it.
 
         Raises:
             ValueError: Runs do not belong together, or the reference has none.
@@ -49,6 +52,9 @@ class Study:
         table = build_repeat_table(cells)
         tests = build_test_table(compare_cells(cells, self.reference))
         rows = [self._add_differences(row, tests) for row in table.to_dict("records")]
+        for row, cell in zip(rows, cells, strict=True):
+            times = [repeat.run.summary.get("seconds", nan) for repeat in cell.repeats.values()]
+            row["seconds"] = median(times)
         order = {name: place for place, name in enumerate(self.variants)}
         return (
             pd.DataFrame(rows)
@@ -59,6 +65,8 @@ class Study:
     def to_markdown(self, table: pd.DataFrame) -> str:
         """Return the table of `build`, or what was read of it from CSV, as Markdown."""
         lines = []
+        # Tables that were committed before times were kept have none.
+        is_timed = "seconds" in table and bool(table["seconds"].notna().any())
         for percent, rows in table.groupby("label_percent", sort=True):
             some = rows.iloc[0]
             lines += [
@@ -66,9 +74,9 @@ class Study:
                 f"{percent} % of the labels of {some['data']}:",
                 "",
                 f"| variant | draws | accuracy | minus {self.reference} (p) | balanced accuracy "
-                f"| minus {self.reference} (p) |",
-                "|---|---|---|---|---|---|",
-                *(self._format_row(row) for row in rows.to_dict("records")),
+                f"| minus {self.reference} (p) |{' training |' if is_timed else ''}",
+                f"|---|---|---|---|---|---|{'---|' if is_timed else ''}",
+                *(self._format_row(row, is_timed=is_timed) for row in rows.to_dict("records")),
             ]
         return "\n".join(lines[1:])
 
@@ -89,10 +97,12 @@ class Study:
             row[f"{name}_p"] = None if test is None else test["corrected_t_p_holm"]
         return row
 
-    def _format_row(self, row: dict[str, Any]) -> str:
+    def _format_row(self, row: dict[str, Any], *, is_timed: bool) -> str:
         parts = [str(row["model"]), str(row["draws"])]
         for name in _SCORES:
             parts += [format_cell(row, name), _format_difference(row, name)]
+        if is_timed:
+            parts.append("" if pd.isna(row["seconds"]) else format_time(row["seconds"]))
         return f"| {' | '.join(parts)} |"
 
 
@@ -106,40 +116,70 @@ def _format_difference(row: dict[str, Any], name: str) -> str:
     return f"{difference:+.3f}{interval} ({chance})"
 
 
-FUSION: Final = Study(
-    "fused",
-    (
+STUDY_TABLES: Final[Mapping[str, Study]] = {
+    "fusion": Study(
         "fused",
-        "base",
-        "base-14",
-        "base-wide",
-        "random-encoders",
-        "prcc-only",
-        "cam16-only",
-        "cells-only",
-        "imagenet-only",
-        "probe-tissue",
-        "probe-tissue-balanced",
-        "probe-random",
-        "probe-depths",
-        "probe-depths-balanced",
+        (
+            "fused",
+            "base",
+            "base-14",
+            "base-wide",
+            "random-encoders",
+            "prcc-only",
+            "cam16-only",
+            "cells-only",
+            "imagenet-only",
+            "probe-tissue",
+            "probe-tissue-balanced",
+            "probe-random",
+            "probe-depths",
+            "probe-depths-balanced",
+        ),
     ),
-)
-STRONG: Final = Study(
-    "strong",
-    (
+    "strong": Study(
         "strong",
-        "fused",
-        "probe-depths",
-        "probe-depths-balanced",
-        "strong-one-view",
-        "strong-one-test-view",
-        "strong-no-smoothing",
-        "strong-unbalanced",
-        "strong-labelled-only",
-        "strong-trunk-only",
-        "strong-trunk-means",
-        "strong-prcc-only",
-        "strong-random",
+        (
+            "strong",
+            "fused",
+            "probe-depths",
+            "probe-depths-balanced",
+            "strong-one-view",
+            "strong-one-test-view",
+            "strong-no-smoothing",
+            "strong-unbalanced",
+            "strong-labelled-only",
+            "strong-trunk-only",
+            "strong-trunk-means",
+            "strong-prcc-only",
+            "strong-random",
+        ),
     ),
-)
+    "changes": Study(
+        "fused",
+        (
+            "fused",
+            "fused-unfrozen",
+            "fused-unfrozen-slow",
+            "fused-views-8",
+            "fused-pool-2",
+            "fused-pool-4",
+            "fused-concat",
+            "fused-gated",
+            "fused-no-masks",
+            "fused-class-weights",
+            "fused-balanced-sampling",
+            "fused-group-norm",
+        ),
+    ),
+    "turns": Study(
+        "base-14",
+        (
+            "base-14",
+            "base-14-flips-15",
+            "base-14-flips-360",
+            "base-14-views-8",
+        ),
+    ),
+}
+"""By name: two studies of ablations.py as they are, and the single changes that the others make to
+fused and, to what the images look like, to base-14."""

@@ -251,3 +251,13 @@ def guard_formulas(table: pd.DataFrame) -> pd.DataFrame:
 def _guard(value: Any) -> Any:
     is_risky = isinstance(value, str) and value.startswith(_FORMULA_STARTS) and len(value) > 1
     return f"'{value}" if is_risky else value
+
+
+def format_time(seconds: float) -> str:
+    """Return a duration, ``42 s``, ``3 min 5 s`` or ``2 h 10 min``."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes_rest = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes_rest} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

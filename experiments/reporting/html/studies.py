@@ -12,10 +12,9 @@ import pandas as pd
 from experiments.reporting.html.text_tables import TextTable
 from experiments.reporting.html.verdict import format_p
 from experiments.reporting.load_runs import FinishedRun
-from experiments.reporting.study_table import FUSION, STRONG, Study
+from experiments.reporting.study_table import STUDY_TABLES, Study
 from experiments.reporting.tables import format_cell
 
-_STUDIES: Final = {"fusion": FUSION, "strong": STRONG}
 _LEVEL: Final = 0.05
 _SCORES: Final = ("accuracy", "balanced_accuracy")
 
@@ -43,7 +42,7 @@ def view_studies(runs: Sequence[FinishedRun]) -> list[StudyView]:
     Synthetic runs have none; runs that cannot be compared are left out with a warning.
     """
     views = []
-    for name, study in _STUDIES.items():
+    for name, study in STUDY_TABLES.items():
         chosen = [run for run in study.select(runs) if not run.is_synthetic]
         draws = {run.config.get("draw") for run in chosen if _variant_of(run) == study.reference}
         others = {_variant_of(run) for run in chosen} - {study.reference}

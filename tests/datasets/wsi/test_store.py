@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.wsi.store import SlideFacts, TileTable, open_tiles, write_tiles
+from datasets.wsi.store import SlideFacts, TilePixels, TileTable, open_tiles, write_tiles
 
 SIZE = 64
 
@@ -62,3 +62,20 @@ def test_writing_to_the_disk_begins_early_and_each_byte_once(
     assert 4 <= len(begun) <= 5
     with open_tiles(path) as file:
         np.testing.assert_array_equal(file["image"][:], images)
+
+
+def test_a_tile_with_a_flipped_bit_is_not_served_and_its_neighbours_are(
+    tmp_path: Path, facts: SlideFacts
+):
+    images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+    path = tmp_path / "s.h5"
+    write_tiles(path, facts, table_of(3), (image.tobytes() for image in images))
+    content = bytearray(path.read_bytes())
+    content[content.index(images[1].tobytes()) + 1000] ^= 4
+    path.write_bytes(content)
+    with open_tiles(path) as file:
+        pixels = TilePixels(file)
+        for row in (0, 2):
+            np.testing.assert_array_equal(pixels.read(row), images[row])
+        with pytest.raises(ValueError, match="row 1 does not agree with its checksum"):
+            pixels.read(1)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from datasets.errors import DatasetError
 from datasets.wsi.workers import JobFailure, run_isolated
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def work(job: int) -> int:
@@ -55,6 +60,30 @@ def test_leaving_early_ends_the_processes():
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
     assert time.monotonic() - start < 30
+
+
+def test_what_the_script_imports_is_imported_once_for_all_jobs(tmp_path: Path):
+    (tmp_path / "jobs.py").write_text("def work(job): return job * job\n")
+    (tmp_path / "heavy.py").write_text(
+        "from pathlib import Path\n"
+        "with Path(__file__).with_name('imports').open('a') as log: log.write('x')\n"
+        "def use(): pass\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from datasets.wsi.workers import run_isolated\n"
+        "from heavy import use\n"
+        "from jobs import work\n"
+        "if __name__ == '__main__':\n"
+        "    print(sorted(result for _, result in run_isolated(work, range(4), 1)))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert ended.stdout == "[0, 1, 4, 9]\n"
+    # By the script itself, and by the server that the jobs' processes are forked from.
+    assert (tmp_path / "imports").read_text() == "xx"
 
 
 def test_no_jobs_give_nothing():

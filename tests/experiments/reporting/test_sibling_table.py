@@ -15,6 +15,7 @@ from experiments.reporting.load_runs import find_classifiers
 from experiments.reporting.named_tables import NAMED_TABLES
 from experiments.reporting.tables import (
     build_result_table,
+    format_time,
     replace_between_markers,
     write_table,
 )
@@ -271,7 +272,7 @@ def test_a_run_of_another_job_is_refused(make_run):
     ("seconds", "expected"), [(42.4, "42 s"), (185, "3 min 5 s"), (7_830, "2 h 10 min")]
 )
 def test_times_are_readable(seconds, expected):
-    assert sibling_table.format_time(seconds) == expected
+    assert format_time(seconds) == expected
 
 
 @pytest.mark.parametrize("name", NAMED_TABLES)

@@ -46,7 +46,26 @@ def test_a_comparison_is_a_row_and_the_rest_are_lines(tmp_path: Path):
     assert "- `start`: 1.23 s from the call of main to the first step over 10,000 images" in text
     assert "10.0 images a second by one process of one thread, 19.0 by two" in text
     assert "8,000 images 80.0 s and 400 MB; seconds grow as images^1.01" in text
+    assert "- `growth, small`: 1 loading process: 1,000 images 10.0 s" in text
     assert text.endswith("Measured on: Abacus 3, 2 cores, PyTorch 2.9.0.")
+
+
+def test_measurements_of_two_machines_and_of_growing_models_are_told_apart(tmp_path: Path):
+    growth = {"benchmark": "growth", "exponents": {}, "rows": []}
+    start = {"benchmark": "start", "seconds": 1.0, "images": 10, "import_seconds": 1.0}
+    contents = [
+        growth | {"settings": {"model": "small"}, "machine": MACHINE},
+        growth | {"settings": {"model": "fused"}, "machine": MACHINE | {"processor": "Abacus 4"}},
+        start | {"machine": MACHINE},
+    ]
+    for number, content in enumerate(contents):
+        (tmp_path / f"{number}.json").write_text(json.dumps(content))
+    text = speed_to_markdown(read_benchmarks(tmp_path))
+    assert "Measured on Abacus 3, 2 cores, PyTorch 2.9.0: growth, small; start." in text
+    assert "Measured on Abacus 4, 2 cores, PyTorch 2.9.0: growth, fused." in text
+    (tmp_path / "9.json").write_text(json.dumps(contents[1]))
+    with pytest.raises(ValueError, match=r"9\.json is a second measurement of growth, fused"):
+        read_benchmarks(tmp_path)
 
 
 def test_another_file_is_refused(tmp_path: Path):
