@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -149,12 +150,7 @@ def test_when_one_of_two_is_killed_the_other_says_so_within_a_minute_and_both_re
 ):
     command = arguments(tiny_bundle, tmp_path)
     processes = start(launcher, command, tmp_path)
-    last = tmp_path / RUN / "checkpoints" / "last.ckpt"
-    deadline = time.monotonic() + 600
-    while not last.exists():
-        assert time.monotonic() < deadline
-        assert all(process.poll() is None for process in processes)
-        time.sleep(0.02)
+    wait_for_checkpoint(tmp_path, processes)
     by_torchrun = launcher == "torchrun"
     victim = pid_of_rank(processes[0].pid, killed) if by_torchrun else processes[killed].pid
     log = tmp_path / ("log" if by_torchrun else f"log-{1 - killed}")
@@ -167,7 +163,39 @@ def test_when_one_of_two_is_killed_the_other_says_so_within_a_minute_and_both_re
     assert codes == [1] if by_torchrun else sorted(codes) == [-9, 2], codes
     assert not (tmp_path / RUN / "summary.json").exists()
 
-    codes = end_all(start(launcher, command, tmp_path), 600)
-    assert set(codes) == {0}
+    require_resumed(start(launcher, command, tmp_path), tmp_path, uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [0, 1])
+def test_when_one_of_two_is_asked_to_stop_both_do_after_the_same_step_and_resume(
+    tiny_bundle: Path, uninterrupted: Path, tmp_path: Path, asked: int
+):
+    command = arguments(tiny_bundle, tmp_path)
+    processes = start("by hand", command, tmp_path)
+    wait_for_checkpoint(tmp_path, processes)
+    processes[asked].send_signal(signal.SIGTERM)
+    assert end_all(processes, 60) == [130, 130]
+    logs = [(tmp_path / f"log-{rank}").read_text() for rank in range(2)]
+    stops = {re.search(r"Stopped in epoch \d+ after step \d+", log)[0] for log in logs}
+    assert len(stops) == 1, stops
+    require_resumed(start("by hand", command, tmp_path), tmp_path, uninterrupted)
+
+
+def wait_for_checkpoint(runs_root: Path, processes: list[subprocess.Popen]) -> None:
+    """Return once the first epoch's state is there, which is three epochs before the end."""
+    last = runs_root / RUN / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 600
+    while not last.exists():
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.02)
+
+
+def require_resumed(
+    processes: list[subprocess.Popen], runs_root: Path, uninterrupted: Path
+) -> None:
+    """Require that the run ends with the files of the uninterrupted one."""
+    assert set(end_all(processes, 600)) == {0}
     for name in ("metrics.csv", "predictions.csv"):
-        assert (tmp_path / RUN / name).read_bytes() == (uninterrupted / name).read_bytes(), name
+        assert (runs_root / RUN / name).read_bytes() == (uninterrupted / name).read_bytes(), name
