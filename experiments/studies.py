@@ -109,6 +109,8 @@ STUDIES: Final[Mapping[StudyName, tuple[AnyVariant, ...]]] = {
         _PROBE,
         replace(_PROBE, name="probe-tissue-balanced", is_balanced=True),
         replace(_PROBE, name="probe-random", encoders=("random-prcc", "random-cam16")),
+        replace(_PROBE, name="probe-prcc", encoders=("prcc",)),
+        replace(_PROBE, name="probe-random-prcc", encoders=("random-prcc",)),
         _PROBE_DEPTHS,
         replace(_PROBE_DEPTHS, name="probe-depths-balanced", is_balanced=True),
     ),

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import nan
 from multiprocessing import get_context, set_start_method
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,7 +28,8 @@ class Round:
 
     Attributes:
         seconds: Wall time.
-        cpu_seconds: Of all threads of the process; on a busy machine the wall time says little.
+        cpu_seconds: Of all threads of the process; on a busy machine the wall time says little. NaN
+            where processes work that it does not wait for.
         stages: Wall time by stage.
     """
 
@@ -169,10 +171,12 @@ def peak_memory_mb() -> float:
     return int(kilobytes) / 1e3
 
 
-def time_call(run: Callable[[], object], clean_up: Callable[[], object]) -> Round:
-    """Return the time of `run`, that of processes which it starts and waits for included."""
+def time_call(
+    run: Callable[[], object], clean_up: Callable[[], object], *, is_cpu_known: bool = True
+) -> Round:
+    """Return the time of `run`; CPU time is that of the process and of those it waits for."""
     before, start = os.times(), time.perf_counter()
     run()
     seconds, after = time.perf_counter() - start, os.times()
     clean_up()
-    return Round(seconds, sum(after[:4]) - sum(before[:4]), {})
+    return Round(seconds, sum(after[:4]) - sum(before[:4]) if is_cpu_known else nan, {})

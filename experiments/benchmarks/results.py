@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -64,26 +65,28 @@ class Comparison:
 
     @property
     def cpu_ratio(self) -> float:
-        """The same of CPU seconds, which other work changes less; NaN if ours took none at all."""
+        """The same of CPU seconds, which other work changes less; NaN if ours are not known."""
         ours = self.measured["ours"].cpu_seconds
-        return self.measured["plain"].cpu_seconds / ours if ours else float("nan")
+        return self.measured["plain"].cpu_seconds / ours if ours else nan
 
     def describe(self) -> dict[str, Any]:
         """Return everything in plain types."""
         return {
             "benchmark": self.benchmark,
             "ratio": self.ratio,
-            "cpu_ratio": self.cpu_ratio,
+            "cpu_ratio": _known(self.cpu_ratio),
             self.unit: self.count,
             "ways": {
                 name: {
                     "seconds": way.seconds,
-                    "cpu_seconds": way.cpu_seconds,
+                    "cpu_seconds": _known(way.cpu_seconds),
                     f"{self.unit}_per_second": self.count / way.seconds,
                     "seconds_by_stage": way.stages,
                     "peak_memory_mb": way.peak_memory_mb,
                     "fraction_of_ceiling": asdict(self.fractions[name]),
-                    "rounds": [asdict(one) for one in way.rounds],
+                    "rounds": [
+                        asdict(one) | {"cpu_seconds": _known(one.cpu_seconds)} for one in way.rounds
+                    ],
                 }
                 for name, way in self.measured.items()
             },
@@ -98,13 +101,13 @@ class Comparison:
         rounds = len(ways[0].rounds)
         rows: list[tuple[str, Sequence[str]]] = [
             ("seconds", [f"{way.seconds:.2f}" for way in ways]),
-            ("CPU seconds", [f"{way.cpu_seconds:.2f}" for way in ways]),
+            ("CPU seconds", [_format_known(way.cpu_seconds) for way in ways]),
             (f"{self.unit}/s", [f"{self.count / way.seconds:.1f}" for way in ways]),
             ("peak memory, MB", [f"{way.peak_memory_mb:.0f}" for way in ways]),
             ("of the ceiling", [f"{self.fractions[name].value:.2f}" for name in self.measured]),
         ]
         if self.fractions["ours"].roofline is not None:
-            shares = [self.fractions[name].roofline or float("nan") for name in self.measured]
+            shares = [self.fractions[name].roofline or nan for name in self.measured]
             rows.append(("of the roofline", [f"{share:.2f}" for share in shares]))
         used = [stage for stage in ways[0].stages if any(way.stages[stage] > 0 for way in ways)]
         rows += [(f"  {stage}, s", [f"{way.stages[stage]:.2f}" for way in ways]) for stage in used]
@@ -112,7 +115,7 @@ class Comparison:
             f"{self.benchmark}: {self.count} {self.unit}, median of {rounds} round(s)",
             f"{'':18}" + "".join(f"{name:>14}" for name in self.measured),
             *(f"{name:18}" + "".join(f"{value:>14}" for value in row) for name, row in rows),
-            f"ratio: {self.ratio:.2f} by wall time, {self.cpu_ratio:.2f} by CPU time",
+            f"ratio: {self.ratio:.2f} by wall time, {_format_known(self.cpu_ratio)} by CPU time",
             *(f"ceiling, {', '.join(self._names_under(c))}: {c}" for c in self._list_ceilings()),
         ]
         return "\n".join(lines)
@@ -122,6 +125,15 @@ class Comparison:
 
     def _names_under(self, ceiling: str) -> list[str]:
         return [name for name, fraction in self.fractions.items() if fraction.ceiling == ceiling]
+
+
+def _known(value: float) -> float | None:
+    """Return what JSON can say."""
+    return None if isnan(value) else value
+
+
+def _format_known(value: float) -> str:
+    return "-" if isnan(value) else f"{value:.2f}"
 
 
 def write_result(path: Path, content: Mapping[str, Any]) -> None:

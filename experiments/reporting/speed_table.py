@@ -34,7 +34,7 @@ def speed_to_markdown(benchmarks: Sequence[Mapping[str, Any]]) -> str:
     compared = [by_name[name] for name in _COMPARED if name in by_name]
     lines = [
         "| work | plain, a second | ours, a second | ratio | of the ceiling, plain | ours "
-        "| of the roofline, ours | host memory of ours | ceiling |",
+        "| of the roofline, ours | memory of our main process | ceiling |",
         "|---|---|---|---|---|---|---|---|---|",
         *map(_format_comparison, compared),
         "",

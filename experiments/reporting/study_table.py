@@ -33,9 +33,19 @@ class Study:
     variants: tuple[str, ...]
 
     def select(self, runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-        """Return the runs of this study: real ones, synthetic ones failing those."""
+        """Return the runs of this study: real ones, synthetic ones failing those.
+
+        Shares of the labels for which the reference has none are left out, since nothing can be
+        compared there.
+        """
         chosen = [run for run in runs if run.config.get("variant") in self.variants]
-        return [run for run in chosen if not run.is_synthetic] or chosen
+        chosen = [run for run in chosen if not run.is_synthetic] or chosen
+        shares = {
+            run.summary.get("label_percent")
+            for run in chosen
+            if run.config["variant"] == self.reference
+        }
+        return [run for run in chosen if run.summary.get("label_percent") in shares]
 
     def build(self, runs: Sequence[FinishedRun]) -> pd.DataFrame:
         """Return a row a variant and share of labels.
@@ -132,6 +142,8 @@ STUDY_TABLES: Final[Mapping[str, Study]] = {
             "probe-tissue",
             "probe-tissue-balanced",
             "probe-random",
+            "probe-prcc",
+            "probe-random-prcc",
             "probe-depths",
             "probe-depths-balanced",
         ),
@@ -153,6 +165,9 @@ STUDY_TABLES: Final[Mapping[str, Study]] = {
             "strong-prcc-only",
             "strong-random",
         ),
+    ),
+    "seeds": Study(
+        "fused", ("fused", "base-14", "random-encoders", "probe-prcc", "probe-random-prcc")
     ),
     "changes": Study(
         "fused",
@@ -181,5 +196,5 @@ STUDY_TABLES: Final[Mapping[str, Study]] = {
         ),
     ),
 }
-"""By name: two studies of ablations.py as they are, and the single changes that the others make to
-fused and, to what the images look like, to base-14."""
+"""By name: two studies of ablations.py as they are; those of their variants that have been run with
+several seeds; and the single changes that the other studies make to fused and to base-14."""

@@ -76,6 +76,9 @@ def test_tiles_are_counted_and_set_against_the_bare_loop(
     assert found.fractions["bare loop"].value == 1
     assert set(found.measured) == {"bare loop", "plain", "ours", "2 processes"}
     assert f"ceiling, {', '.join(found.measured)}: bare loop of read_region" in found.format()
+    content = json.loads(json.dumps(found.describe(), allow_nan=False, default=str))
+    assert content["ways"]["plain"]["cpu_seconds"] > 0
+    assert content["ways"]["ours"]["cpu_seconds"] is content["cpu_ratio"] is None, "not known"
     assert not list(tmp_path.iterdir())
 
 

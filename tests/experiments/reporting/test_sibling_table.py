@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -218,6 +218,29 @@ def test_report_writes_the_table_between_its_markers(make_run, tmp_path, marked)
     assert replace_between_markers(text, "siblings", markdown) == text
     assert "| 1 min 15 s | 60 (60) |" in markdown
     assert "SYNTHETIC" not in markdown
+
+
+def test_a_table_that_would_lose_rows_is_kept_unless_told_otherwise(
+    make_run, tmp_path, marked, caplog
+):
+    for seed in (0, 1):
+        make_run(f"small_cnn/final/seed-{seed}", config={"variant": "final"}, seed=seed)
+    make_run("small_cnn/reduced/seed-0", config={"variant": "reduced"})
+    options = readme_tables.Options(runs=(tmp_path / "runs",), out=marked.out, readme=marked.readme)
+    full = readme_tables.main(options)["siblings"]
+    before = marked.readme.read_text()
+    for lost in ("small_cnn/reduced", "small_cnn/final/seed-1"):
+        (tmp_path / "runs" / lost).rename(tmp_path / "aside")
+        caplog.clear()
+        with pytest.raises(ValueError, match="or not all that a table needs"):
+            readme_tables.main(options)
+        assert "Pass --replace to write it" in caplog.text
+        assert lost.split("/")[1] in caplog.text
+        assert marked.readme.read_text() == before
+        pd.testing.assert_frame_equal(pd.read_csv(marked.out / "siblings.csv"), full)
+        (tmp_path / "aside").rename(tmp_path / "runs" / lost)
+    (tmp_path / "runs/small_cnn/reduced").rename(tmp_path / "aside")
+    assert len(readme_tables.main(replace(options, replace=True))["siblings"]) == len(full) - 1
 
 
 def test_synthetic_rows_say_so(make_run):

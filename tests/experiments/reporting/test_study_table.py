@@ -87,6 +87,7 @@ def test_without_the_reference_there_is_nothing_to_compare_with(runs):
     poor = [run for run in STUDY.select(runs) if run.config["variant"] == "poor"]
     with pytest.raises(ValueError, match="no model 'good'"):
         STUDY.build(poor)
+    assert STUDY.select(poor) == []
 
 
 def test_the_report_says_what_a_study_over_draws_shows(runs, monkeypatch, tmp_path):
