@@ -18,6 +18,8 @@ other programs: a JPEG by name may be PostScript, for which it calls Ghostscript
 
 MAX_PIXELS: Final = 100_000_000
 """Larger images are refused as decompression bombs; the largest we read have 2000x2000."""
+MAX_SIDE: Final = 65_535
+"""That of JPEG. Pillow keeps a pointer a row, so 100 million rows of one pixel took 6 GB."""
 
 DECODE_ERRORS: Final = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, MemoryError,
@@ -33,7 +35,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     """Yield the image in a file, of which only the header is read so far.
 
     Raises:
-        UnreadableImageError: It is no regular file, or larger than `MAX_PIXELS`.
+        UnreadableImageError: It is no regular file, or larger than `MAX_PIXELS` or `MAX_SIDE`.
         Exception: One of `DECODE_ERRORS`: it is missing, broken or of none of `FORMATS`.
     """
     # A pipe would be waited for, and a device may never end.
@@ -44,5 +46,10 @@ def open_image(path: Path) -> Iterator[Image.Image]:
             raise UnreadableImageError(
                 f"{path}: {image.width}x{image.height} pixels are more than the "
                 f"{MAX_PIXELS:,} allowed."
+            )
+        if max(image.size) > MAX_SIDE:
+            raise UnreadableImageError(
+                f"{path}: {image.width}x{image.height} is longer than the {MAX_SIDE:,} pixels "
+                "allowed."
             )
         yield image

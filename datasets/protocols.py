@@ -76,6 +76,8 @@ def open_protocol(
     content = (_list_files(published), published.name, published.classes, labels)
     key = _hash(_FORMAT, content, asdict(protocol), skip_unreadable)
     folder = cache_root / "protocols" / key[:16]
+    if (folder / MANIFEST_NAME).is_file():  # Written last. The folder may be read-only by now.
+        return read_manifest(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with OwnedLock(folder / ".lock", folder, waits=True):
         if not (folder / MANIFEST_NAME).is_file():

@@ -8,6 +8,7 @@ read here have one length.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,8 +16,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.image_files import MAX_PIXELS
+
 MAX_ROWS: Final = 20_000_000
 """Of a column that is read whole; PatchCamelyon, the largest set, has 262,144."""
+MAX_CHUNK_BYTES: Final = 3 * MAX_PIXELS
+"""A chunk is unpacked as a whole, however little of it is read; the largest holds one image."""
 MAX_TEXT_BYTES: Final = 2**30
 """Of the texts of one column."""
 
@@ -37,7 +42,7 @@ def get_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """Return the dataset `name`, whose bytes lie in `file` itself.
 
     Raises:
-        ValueError: It is a link, or lies in other files.
+        ValueError: It is a link, lies in other files, or in chunks larger than `MAX_CHUNK_BYTES`.
         Exception: Another of `HDF5_ERRORS`: it is missing or broken.
     """
     link = file.get(name, getlink=True)
@@ -48,6 +53,9 @@ def get_dataset(file: h5py.File, name: str) -> h5py.Dataset:
         raise ValueError(f"{name} is a link or a group")
     if found.external or found.is_virtual:
         raise ValueError(f"the values of {name} lie outside of the file")
+    chunk = math.prod(found.chunks or (0,)) * found.dtype.itemsize
+    if chunk > MAX_CHUNK_BYTES:
+        raise ValueError(f"each chunk of {name} takes {chunk / 1e6:.0f} MB")
     return found
 
 
@@ -75,7 +83,7 @@ def read_texts(file: h5py.File, name: str) -> list[str]:
     column = get_dataset(file, name)
     if column.ndim != 1 or column.dtype.kind != "S":
         raise ValueError(f"{name} holds no texts of one length")
-    if column.size * column.dtype.itemsize > MAX_TEXT_BYTES:
+    if column.size > MAX_ROWS or column.size * column.dtype.itemsize > MAX_TEXT_BYTES:
         raise ValueError(f"the texts of {name} are too many or too long")
     return [bytes(value).decode() for value in column[:]]
 

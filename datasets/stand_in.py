@@ -11,6 +11,7 @@ from typing import Any, Final
 from datasets.errors import DatasetError
 from datasets.files import write_whole
 from datasets.published import PublishedSet
+from datasets.safe_json import read_json_object
 
 STAND_IN_MARKER: Final = "STAND_IN.json"
 """Lies at the root of a stand-in; the name in it replaces that of the set whose layout it is."""
@@ -60,10 +61,10 @@ def name_stand_in(published: PublishedSet, layout: str) -> PublishedSet:
 
 def _read_marker(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}). Lay the set out again.") from error
-    name = content.get("name") if isinstance(content, dict) else None
+        content = read_json_object(path)
+    except ValueError as error:
+        raise DatasetError(f"{error} Lay the set out again.") from error
+    name = content.get("name")
     if not isinstance(name, str) or not name:
         raise DatasetError(
             f"{path} names no set: expected "

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from datasets.errors import DatasetError
 from datasets.files import write_whole
+from datasets.safe_json import read_json_object
 from datasets.samples import Sample, hash_file
 
 VERIFIED_NAME: Final = ".verified.json"
@@ -83,10 +84,9 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 def _read_record(path: Path) -> _Record:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return read_json_object(path)
+    except ValueError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _write_record(path: Path, record: _Record) -> None:

@@ -5,9 +5,10 @@
 
 Each cell of the grid is a run below runs/ablations, shared by all studies that have the variant. A
 finished one is not run again, an unfinished one is resumed, a failed one is shown and may be run
-again by the same command. Several draws are those of prepare_wbc.py --draw 0 1 2. --executor local
-and slurm run cells side by side (README, Grids on several machines). When they are done,
-tensorboard --logdir runs/ablations shows all finished cells as a table, in its tab HPARAMS.
+again by the same command; --overwrite runs all cells of the study again. Several draws are those of
+prepare_wbc.py --draw 0 1 2. --executor local and slurm run cells side by side (README, Grids on
+several machines). When they are done, tensorboard --logdir runs/ablations shows all finished cells
+as a table, in its tab HPARAMS.
 
 The study unfreeze trains the encoders too, from the same weights, at the rate of the rest and at a
 hundredth of it. No stored features serve it: each image is read in three sizes in each epoch (from
@@ -32,11 +33,19 @@ from datasets.taxonomy import LABEL_PERCENTS, LabelPercent
 from experiments.cells import read_cells
 from experiments.cli import run_script
 from experiments.executors import ExecutorOptions, Job, JobResult, run_jobs
-from experiments.grid import EXPERIMENT, GridCell, estimate_seconds, find_draws, plan_grid, run_cell
+from experiments.grid import (
+    EXPERIMENT,
+    GridCell,
+    estimate_seconds,
+    find_draws,
+    plan_grid,
+    require_same_settings,
+    run_cell,
+)
 from experiments.studies import STUDIES, StudyName
 from experiments.study_encoders import EncoderOptions
 from trainers.hparams import write_hparams
-from trainers.run import tidy_up
+from trainers.run import remove_run, tidy_up
 
 
 @dataclass(frozen=True)
@@ -90,10 +99,14 @@ def main(options: Options) -> list[JobResult]:
         range(options.seed, options.seed + options.seeds),
     )
     runs_root = options.find_runs_root()
-    waiting = [cell for cell in cells if not cell.is_finished(runs_root)]
+    waiting = [c for c in cells if options.overwrite or not c.is_finished(runs_root)]
+    require_same_settings([cell for cell in cells if cell not in waiting], options)
     print(format_plan(options, cells, waiting))
     if options.dry_run:
         return []
+    if options.overwrite:  # Here, once: a job that is started a second time goes on.
+        for cell in cells:
+            remove_run(runs_root / cell.folder)
     # Without the options of the study, which are of no use to a single run.
     common = EncoderOptions(**{f.name: getattr(options, f.name) for f in fields(EncoderOptions)})
     jobs = [

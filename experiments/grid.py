@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,8 @@ from experiments.probes import train_probe, train_strong_probe
 from experiments.reporting.load_runs import FinishedRun
 from experiments.studies import AnyVariant, ProbeVariant, StrongVariant, Variant
 from experiments.study_encoders import EncoderOptions, find_encoder
-from trainers.run import SUMMARY
+from trainers.errors import RunError
+from trainers.run import CONFIG, SUMMARY, read_json
 
 EXPERIMENT: Final = "ablations"
 _BASE_RATE: Final = 60.0
@@ -27,6 +29,11 @@ _UNFROZEN_RATE: Final = 12.0
 _EVALUATION: Final = 3.0
 """Times as fast is evaluation."""
 _PROBE_SECONDS: Final = 20.0
+_SETTINGS: Final = (
+    "epochs", "batch_size", "accumulate", "lr", "clip", "clip_limit", "precision",
+    "max_train_images",
+)  # fmt: skip
+"""Options that change what a cell's run learns."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,39 @@ def plan_grid(
     return cells
 
 
+def require_same_settings(cells: Sequence[GridCell], options: EncoderOptions) -> None:
+    """Raise where a finished cell was run with other settings or data than are asked for now.
+
+    Raises:
+        RunError: Naming them.
+    """
+    asked = json.loads(json.dumps(asdict(options), default=str))
+    fingerprints: dict[tuple[Path | None, LabelPercent, bool], str] = {}
+    for cell in cells:
+        run_dir = options.find_runs_root() / cell.folder
+        earlier = read_json(run_dir / CONFIG)
+        told, data = earlier.get("options"), earlier.get("data")
+        differences = [
+            f"--{name.replace('_', '-')} {told.get(name)} there, {asked[name]} now"
+            for name in _SETTINGS
+            if isinstance(told, dict) and told.get(name) != asked[name]
+        ]
+        has_masks = isinstance(cell.variant, Variant) and cell.variant.recipe.masks
+        key = (cell.data_root, cell.label_percent, has_masks)
+        if key not in fingerprints:
+            own = replace(options, data_root=cell.data_root)
+            fingerprints[key] = read_cells(own, cell.label_percent, masks=has_masks).fingerprint
+        if isinstance(data, dict) and data.get("fingerprint") != fingerprints[key]:
+            differences.append(f"other images or splits than those of {cell.data_root}")
+        if differences:
+            listed = "\n  ".join(differences)
+            raise RunError(
+                f"{run_dir} is finished, but was run otherwise:\n  {listed}\nPass the earlier "
+                "settings, --overwrite to run the cells of this study again, or another "
+                "--runs-root."
+            )
+
+
 def find_draws(data_root: Path | None, number: int) -> list[Path | None]:
     """Return the folder of each draw.
 
@@ -118,7 +158,8 @@ def run_cell(cell: GridCell, options: EncoderOptions) -> FinishedRun:
         data_root=cell.data_root,
         seed=cell.seed,
         runs_root=options.find_runs_root(),
-        resume=not options.overwrite,
+        resume=True,
+        overwrite=False,
     )
     variant = cell.variant
     cells = read_cells(options, cell.label_percent, masks=False)

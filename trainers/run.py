@@ -151,11 +151,13 @@ class Run:
     def _clear(self, *paths: Path) -> None:
         """Delete these, or all that an earlier run has left; make an empty checkpoint folder."""
         # A kill meanwhile must leave a run that is unfinished, and one that still has a config
-        # must be the earlier one: what says finished goes first, the config last.
+        # must be the earlier one: what says finished and what is resumed from go first, the config
+        # last.
         first, last = self.run_dir / SUMMARY, self.run_dir / CONFIG
         kept = (self._lock.path, self._lock.owner_path, last)
         found = paths or [path for path in self.run_dir.iterdir() if path not in kept]
         first.unlink(missing_ok=True)
+        (self.run_dir / LAST_CHECKPOINT).unlink(missing_ok=True)
         checkpoints = self.run_dir / BEST_CHECKPOINT.parent
         for path in sorted(found, key=lambda path: path != checkpoints):
             if path.is_dir():
@@ -189,6 +191,22 @@ class Run:
                 f"{self.run_dir} cannot be resumed with other settings:\n  {listed}\nPass the "
                 "earlier settings, or --overwrite to start again, or another --runs-root."
             )
+
+
+def remove_run(run_dir: Path) -> None:
+    """Delete a run, so that nothing of it is taken for a later one's.
+
+    Raises:
+        RunError: Another process works in it, or it cannot be deleted.
+    """
+    if not run_dir.is_dir():
+        return
+    try:
+        with OwnedLock(run_dir / _LOCK, run_dir):
+            (run_dir / SUMMARY).unlink(missing_ok=True)
+            shutil.rmtree(run_dir)
+    except (LockedError, OSError) as error:
+        raise RunError(f"{run_dir} cannot be deleted: {error}") from error
 
 
 def tidy_up(run_dir: Path) -> None:

@@ -78,8 +78,9 @@ class EpochBatches(Sampler[list[Item]]):
 
     def __iter__(self) -> Iterator[list[Item]]:
         order = self._draw_items()
-        padding = -len(order) % self.world_size
-        own = (order + order[:padding])[self.rank :: self.world_size]
+        # All processes have as many; the first samples fill up, again and again if they are few.
+        end = -(-len(order) // self.world_size) * self.world_size
+        own = [order[place % len(order)] for place in range(self.rank, end, self.world_size)]
         number = len(self)
         for step in range(self.first_step, number):
             end = (step + 1) * self.batch_size if step < number - 1 else len(own)

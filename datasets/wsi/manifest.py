@@ -117,6 +117,21 @@ def _require_groups(
         )
 
 
+def hash_origin(facts: SlideFacts, x: int, y: int) -> str:
+    """Return the hash of where a tile comes from: slide file, place, size.
+
+    The same pixels of the same slide have the same hash whatever the slide is called; blank tiles
+    of two slides do not.
+
+    Args:
+        facts: Of the slide.
+        x: Left edge in level-0 pixels.
+        y: Upper edge in level-0 pixels.
+    """
+    origin = (facts.slide_sha256, facts.level, facts.level0_size, facts.tile_size, x, y)
+    return hashlib.sha256(repr(origin).encode()).hexdigest()
+
+
 def _drop_copies(slides: Slides) -> Slides:
     """Return the slides without those whose file is that of an earlier one."""
     first: dict[str, str] = {}
@@ -131,15 +146,10 @@ def _drop_copies(slides: Slides) -> Slides:
 
 
 def _format_rows(facts: SlideFacts, table: TileTable, split: str) -> list[tuple[str | int, ...]]:
-    """Return rows in the order of `TILE_COLUMNS`.
-
-    The hash is one of where a tile comes from: slide file, place, size. The same pixels of the
-    same slide have the same hash whatever the slide is called; blank tiles of two slides do not.
-    """
+    """Return rows in the order of `TILE_COLUMNS`."""
     rows: list[tuple[str | int, ...]] = []
     for index, sample_id in enumerate(table.sample_ids):
         x, y = table.corners[index].tolist()
-        origin = (facts.slide_sha256, facts.level, facts.level0_size, facts.tile_size, x, y)
         tumor = table.tumor_fractions[index]
         rows.append(
             (
@@ -154,7 +164,7 @@ def _format_rows(facts: SlideFacts, table: TileTable, split: str) -> list[tuple[
                 f"{table.tissue_fractions[index]:.4f}",
                 split,
                 facts.group,
-                hashlib.sha256(repr(origin).encode()).hexdigest(),
+                hash_origin(facts, x, y),
             )
         )
     return rows

@@ -14,12 +14,12 @@ from torch.utils.data import Dataset
 from datasets.errors import DatasetError
 from datasets.image_roots import ImageRoot
 from datasets.images import FeatureLookup, ImageSize, to_tensor
-from datasets.safe_hdf5 import HDF5_ERRORS, read_texts
+from datasets.safe_hdf5 import HDF5_ERRORS
 from datasets.safe_json import read_json_object
 from datasets.samples import Sample, SampleSet
 from datasets.taxonomy import SPLITS, TILE_CLASSES
-from datasets.wsi.manifest import TILE_COLUMNS, TILES_INFO_NAME, TILES_NAME
-from datasets.wsi.store import IGNORED, UNLABELLED, TilePixels, open_tiles
+from datasets.wsi.manifest import TILE_COLUMNS, TILES_INFO_NAME, TILES_NAME, hash_origin
+from datasets.wsi.store import IGNORED, UNLABELLED, TilePixels, open_tiles, read_table
 
 
 def is_tile_root(root: Path) -> bool:
@@ -92,6 +92,23 @@ def _make_sample(row: Mapping[str, str], files: ImageRoot, where: str) -> Sample
     )
 
 
+class _OpenFile:
+    """The open file of a slide's tiles, which gives those that the manifest means."""
+
+    def __init__(self, path: Path) -> None:
+        self._facts, table = read_table(path)
+        self._corners = table.corners
+        self._rows = {name: row for row, name in enumerate(table.sample_ids)}
+        self._pixels = TilePixels(open_tiles(path))
+
+    def read(self, sample: Sample) -> Image.Image:
+        row = self._rows[sample.sample_id]
+        x, y = self._corners[row].tolist()
+        if hash_origin(self._facts, x, y) != sample.sha256:
+            raise ValueError(f"it was cut again since {TILES_NAME} was written")
+        return Image.fromarray(self._pixels.read(row))
+
+
 class SlideTileDataset(Dataset[dict[str, Any]]):
     """Tiles from HDF5, as dicts like those of `datasets.images.ImageDataset`.
 
@@ -118,7 +135,7 @@ class SlideTileDataset(Dataset[dict[str, Any]]):
         self.features = features or {}
         label_index = {name: index for index, name in enumerate(self.classes)}
         self.labels = [label_index[s.label] if s.label and classes else -1 for s in self.samples]
-        self._files: dict[Path, tuple[TilePixels, dict[str, int]]] = {}
+        self._files: dict[Path, _OpenFile] = {}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -141,15 +158,13 @@ class SlideTileDataset(Dataset[dict[str, Any]]):
     def _read(self, sample: Sample) -> Image.Image:
         try:
             if sample.path not in self._files:
-                file = open_tiles(sample.path)
-                rows = {name: row for row, name in enumerate(read_texts(file, "sample_id"))}
-                self._files[sample.path] = (TilePixels(file), rows)
-            pixels, row_of = self._files[sample.path]
-            return Image.fromarray(pixels.read(row_of[sample.sample_id]))
+                self._files[sample.path] = _OpenFile(sample.path)
+            return self._files[sample.path].read(sample)
         except HDF5_ERRORS as error:
             raise DatasetError(
-                f"{sample.path} does not give the tile {sample.sample_id} ({error}). Delete the "
-                "file and cut the slide again with experiments/tile_slides.py."
+                f"{sample.path} does not give the tile {sample.sample_id} ({error}). Run "
+                f"experiments/tile_slides.py again, which also writes {TILES_NAME}; delete the "
+                "file first if it is damaged."
             ) from error
 
     def __getstate__(self) -> dict[str, object]:

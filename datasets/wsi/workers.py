@@ -17,6 +17,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from threading import Thread
 from typing import Final, Generic, TypeVar
 
 from datasets.errors import DatasetError
@@ -95,18 +96,23 @@ def _list_modules_of_script() -> list[str]:
 def _search_path_in_environment() -> Iterator[None]:
     """Let a server that is started here find modules where this process does.
 
-    Those Pythons tell it of the working directory alone, and what it does not find it leaves out
-    without a word.
+    Those Pythons tell it of the working directory alone, where another project may lie, and what
+    it does not find it leaves out without a word.
     """
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    wanted = {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONSAFEPATH": "1",
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _start(context: BaseContext, function: Callable[[Job], Result], job: Job) -> _Running[Job]:
@@ -124,6 +130,7 @@ def _work(function: Callable[[Job], Result], job: Job, connection: Connection) -
     # exit that unwinds removes unfinished files.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    Thread(target=_leave_with_parent, daemon=True).start()
     outcome: Result | JobFailure
     try:
         outcome = function(job)
@@ -131,6 +138,17 @@ def _work(function: Callable[[Job], Result], job: Job, connection: Connection) -
         outcome = JobFailure(str(error) or type(error).__name__)
     connection.send(outcome)
     connection.close()
+
+
+def _leave_with_parent() -> None:
+    """End this process as soon as the one that asked for the job is gone, however it ended.
+
+    It was forked from the server, which outlives the other for a while.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _collect(entry: _Running[Job]) -> Result | JobFailure:

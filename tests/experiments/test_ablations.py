@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -111,7 +112,7 @@ def test_the_dry_run_prints_the_plan_and_runs_nothing(options, capsys):
     assert ablations.main(replace(options, study="fusion", seeds=2, dry_run=True)) == []
     text = capsys.readouterr().out
     assert "random-encoders" in text
-    assert "24 runs left" in text
+    assert "27 runs left" in text
     assert not (options.runs_root / "ablations").exists()
 
 
@@ -137,6 +138,27 @@ def test_a_study_is_run_and_finished_runs_are_kept(options, capsys):
     printed = capsys.readouterr().out
     assert "0 runs left" in printed
     assert f"tensorboard --logdir {root}" in printed
+
+
+def test_finished_cells_of_other_settings_are_refused_and_run_again_when_told_to(options):
+    chosen = replace(options, variants=("base", "probe-random"), splits=(10,))
+    root = options.runs_root / "ablations"
+    summaries = [root / f"{name}/split-10/draw-0/seed-0/summary.json" for name in chosen.variants]
+    ablations.main(chosen)
+    before = [path.read_text() for path in summaries]
+    with pytest.raises(RunError, match=r"base.*run otherwise:\n  --lr 0.01 there, 0.02 now"):
+        ablations.main(replace(chosen, lr=0.02, dry_run=True))
+    config = summaries[1].with_name("config.json")
+    told = config.read_text()
+    config.write_text(re.sub('"fingerprint": "[^"]*"', '"fingerprint": "x"', told))
+    with pytest.raises(RunError, match="probe-random.*\n  other images or splits than those of"):
+        ablations.main(chosen)
+    config.write_text(told)
+    assert [path.read_text() for path in summaries] == before
+    again = ablations.main(replace(chosen, lr=0.02, overwrite=True))
+    assert [result.status for result in again] == ["finished"] * 2
+    assert json.loads(summaries[0].with_name("config.json").read_text())["options"]["lr"] == 0.02
+    assert json.loads(summaries[0].read_text())["seconds"] != json.loads(before[0])["seconds"]
 
 
 @pytest.mark.parametrize(

@@ -177,11 +177,13 @@ def test_what_is_laid_out_of_synthetic_cells_is_synthetic(tmp_path):
     assert is_synthetic_root(stand_in.root)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"name": ""}', '{"name": 3}', "{}"])
+@pytest.mark.parametrize("content", ["{", "[" * 100_000, "[]", '{"name": ""}', '{"name": 3}', "{}"])
 def test_a_damaged_marker_is_named(pbc_root, tmp_path, content):
     lay_out.main(options(pbc_root, tmp_path / "out"))
     (tmp_path / "out" / STAND_IN_MARKER).write_text(content)
-    with pytest.raises(DatasetError, match=f"{STAND_IN_MARKER} (cannot be read|names no set)"):
+    with pytest.raises(
+        DatasetError, match=f"{STAND_IN_MARKER} (cannot be read|holds no JSON|names no set)"
+    ):
         read_source("raabin", tmp_path / "out")
 
 

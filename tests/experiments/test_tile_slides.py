@@ -377,6 +377,17 @@ def test_dataset_gives_the_tile_that_the_manifest_names(options):
         np.testing.assert_array_equal(entry["image"].permute(1, 2, 0).numpy(), expected)
 
 
+def test_a_file_that_was_cut_again_since_the_manifest_was_written_is_refused(options):
+    tile_slides.main(options)
+    tiles = read_slide_tiles(options.out)
+    path = tiles.samples[0].path
+    with h5py.File(path, "r+") as file:
+        file.attrs["slide_sha256"] = np.bytes_(b"f" * 64)  # Of another slide of this name.
+    changed = SlideTileDataset(tiles.samples, tiles.classes, 64)
+    with pytest.raises(DatasetError, match=r"cut again since tiles\.csv was written"):
+        changed[0]
+
+
 def test_too_few_slides_to_train_on_are_refused_clearly(one_slide):
     tile_slides.main(one_slide)
     with pytest.raises(DatasetError, match="too few slides.*Cut more slides"):

@@ -50,6 +50,7 @@ BROKEN = {
     "truncated": encode(Image.effect_noise((64, 64), 80), "PNG")[:-600],
     "decompression bomb": png_that_states(60_000, 60_000),
     "a little too large": png_that_states(10_000, MAX_PIXELS // 10_000 + 1),
+    "longer than any": png_that_states(1, 100_000),
     "icon": encode(Image.new("RGB", (32, 32)), "ICO"),
 }
 

@@ -19,9 +19,11 @@ from datasets.downloads.unpack import unpack
 from datasets.errors import DatasetError
 from datasets.features import FeatureStore
 from datasets.packing import ImagePack
+from datasets.safe_hdf5 import get_dataset, read_texts
 from datasets.samples import Sample
 from datasets.sources import bloodmnist, pcam
 from datasets.synthetic.slides import draw_slide, write_slide
+from datasets.wsi.manifest import hash_origin
 from datasets.wsi.store import read_table
 from datasets.wsi.training import SlideTileDataset
 from models.backbones import read_state
@@ -51,8 +53,9 @@ def read_store(path: Path) -> None:
 
 
 def read_tiles(path: Path) -> None:
-    read_table(path)
-    sample = Sample(TILES[0], path, "normal", "train", "g", "s")
+    facts, table = read_table(path)
+    origin = hash_origin(facts, *table.corners[0].tolist())
+    sample = Sample(TILES[0], path, "normal", "train", "g", origin)
     assert SlideTileDataset([sample], ("normal", "tumor"), SIDE)[0]["image"].shape == (3, 8, 8)
 
 
@@ -170,6 +173,19 @@ def test_store_of_another_byte_order_is_refused(tmp_path: Path):
         file["features"] = swapped
     with pytest.raises(DatasetError, match="no whole feature store"):
         read_store(tmp_path / "store.h5")
+
+
+def test_few_bytes_that_unpack_to_much_are_refused(tmp_path: Path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("names", shape=(2**30,), dtype="S1", chunks=(2**20,))
+        file.create_dataset(
+            "images", shape=(2**14, 3, 256, 256), dtype="u1", chunks=(2**13, 3, 256, 256)
+        )
+        assert (tmp_path / "x.h5").stat().st_size < 10_000
+        with pytest.raises(ValueError, match="names are too many or too long"):
+            read_texts(file, "names")
+        with pytest.raises(ValueError, match="each chunk of images takes 1611 MB"):
+            get_dataset(file, "images")
 
 
 @pytest.mark.parametrize("kind", ["external", "link", "virtual", "texts"])

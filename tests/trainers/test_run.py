@@ -11,7 +11,7 @@ import pytest
 
 from datasets.locks import OwnedLock
 from trainers.errors import RunError
-from trainers.run import Run, read_finished
+from trainers.run import Run, read_finished, remove_run
 
 IDENTITY = {"experiment": "toy", "seed": 0, "trainer": {"epochs": 3}}
 
@@ -90,6 +90,18 @@ def test_killed_while_overwriting_no_checkpoint_is_taken_for_the_new_runs(
     with suppress(RunError), open_run(fabric, tmp_path, other, resume=True) as run:
         assert run.last_checkpoint is None
         assert not run.is_finished
+    checkpoints = tmp_path / "checkpoints"
+    assert (checkpoints / "best.ckpt").exists() or not (checkpoints / "last.ckpt").exists()
+
+
+def test_a_run_is_removed_unless_another_process_works_in_it(fabric, tmp_path):
+    finish(fabric, tmp_path / "run")
+    with OwnedLock(tmp_path / "run" / ".lock", "run"), pytest.raises(RunError, match="process"):
+        remove_run(tmp_path / "run")
+    assert (tmp_path / "run" / "summary.json").exists()
+    remove_run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    remove_run(tmp_path / "run")
 
 
 def test_checkpoints_without_a_config_are_nobodys(fabric, tmp_path):

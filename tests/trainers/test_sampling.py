@@ -42,6 +42,16 @@ def test_processes_share_the_epoch_and_take_equally_many_steps(number: int):
     assert counts.total() == number + number % 2
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_many_processes_share_few_samples(shuffle: bool):
+    parts = [
+        list(EpochBatches(5, 2, shuffle=shuffle, seed=0, rank=rank, world_size=12))
+        for rank in range(12)
+    ]
+    assert all(len(part) == 1 and len(part[0]) == 1 for part in parts), parts
+    assert {part[0][0] for part in parts} == set(range(5))
+
+
 def test_balanced_sampling_draws_classes_equally_often():
     labels = [0] * 900 + [1] * 100
     drawn = Counter(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final
 
+from datasets.safe_json import read_json_object
 from experiments.reporting.html.entries import TestSet
 from experiments.reporting.html.text_tables import TextTable
 from experiments.reporting.load_runs import FinishedRun
@@ -93,7 +93,7 @@ def read_audit(path: Path) -> AuditCard:
     """
     file = path / _AUDIT_FILE if path.is_dir() else path
     try:
-        content = json.loads(file.read_text())
+        content = read_json_object(file)
         leaks, scenes = content["leaks"], content["scene_leaks"]
         title = _join(PurePath(str(source)).name for source in content["sources"])
         table = TextTable(
@@ -132,12 +132,7 @@ def build_environments(test_sets: Sequence[TestSet]) -> TextTable:
 
 def _describe_environment(run: FinishedRun) -> tuple[str, ...]:
     path = run.path / "environment.json"
-    content: dict[str, Any] = {}
-    if path.is_file():
-        try:
-            content = dict(json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
+    content = read_json_object(path) if path.is_file() else {}
     commit = content.get("git_commit") or run.summary.get("git_commit") or _NOT_RECORDED
     is_dirty = content.get("git_dirty", run.summary.get("git_dirty"))
     packages = content.get("packages")

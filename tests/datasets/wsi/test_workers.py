@@ -62,7 +62,10 @@ def test_leaving_early_ends_the_processes():
     assert time.monotonic() - start < 30
 
 
-def test_what_the_script_imports_is_imported_once_for_all_jobs(tmp_path: Path):
+def test_what_the_script_imports_is_imported_once_for_all_jobs_from_its_own_folder(tmp_path: Path):
+    rival = tmp_path / "elsewhere"
+    rival.mkdir()
+    (rival / "jobs.py").write_text("def work(job): return 'of another project'\n")
     (tmp_path / "jobs.py").write_text("def work(job): return job * job\n")
     (tmp_path / "heavy.py").write_text(
         "from pathlib import Path\n"
@@ -79,11 +82,40 @@ def test_what_the_script_imports_is_imported_once_for_all_jobs(tmp_path: Path):
         "    print(sorted(result for _, result in run_isolated(work, range(4), 1)))\n"
     )
     ended = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, script], capture_output=True, text=True, check=True, timeout=120, cwd=rival
     )
     assert ended.stdout == "[0, 1, 4, 9]\n"
     # By the script itself, and by the server that the jobs' processes are forked from.
     assert (tmp_path / "imports").read_text() == "xx"
+
+
+def test_jobs_end_with_the_process_that_asked_for_them(tmp_path: Path):
+    (tmp_path / "jobs.py").write_text(
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "def work(job):\n"
+        "    Path(job).write_text(str(os.getpid())); time.sleep(600)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from datasets.wsi.workers import run_isolated\n"
+        "from jobs import work\n"
+        "if __name__ == '__main__':\n"
+        f"    list(run_isolated(work, [{str(tmp_path / 'pid')!r}], 1))\n"
+    )
+    parent = subprocess.Popen([sys.executable, script])
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline
+        assert parent.poll() is None
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    job = Path("/proc", (tmp_path / "pid").read_text())
+    while job.exists() and "(zombie)" not in (job / "status").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_no_jobs_give_nothing():
