@@ -91,7 +91,8 @@ def test_without_the_reference_there_is_nothing_to_compare_with(runs):
 
 
 def test_the_report_says_what_a_study_over_draws_shows(runs, monkeypatch, tmp_path):
-    monkeypatch.setattr(studies, "STUDY_TABLES", {"toy": STUDY})
+    part = Study("good", ("good",))
+    monkeypatch.setattr(studies, "STUDY_TABLES", {"toy": STUDY, "a part of it": part})
     [view] = studies.view_studies(runs)
     assert view.title == "toy on cells"
     assert [row[:3] for row in view.table.rows] == [("good", "10", "3"), ("poor", "10", "3")]
