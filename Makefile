@@ -11,7 +11,7 @@ help:            ## Say what can be made
 run: $(VENV)/run.stamp   ## The main job on synthetic data
 	$(BIN)/python experiments/fused_wbc.py --split 50 --resume
 
-test: $(VENV)/dev.stamp  ## The whole test suite
+test: $(VENV)/dev.stamp  ## All tests but the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 KILLS ?= 100

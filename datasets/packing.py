@@ -1,13 +1,15 @@
 """Packs: decoded and resized images in one HDF5 file, so that no training decodes them again.
 
-A chunk holds one image with a checksum, found by the hash of its content: an image that changed
-has another hash and is not in the pack.
+A chunk holds one image, found by the hash of its content: an image that changed has another hash
+and is not in the pack. A checksum over hash and pixels, in a column of its own, tells when the
+file's index leads to a wrong chunk, or to none, which HDF5 reads as black.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -24,12 +26,13 @@ from datasets.safe_hdf5 import (
     HDF5_ERRORS,
     get_dataset,
     read_attribute,
+    read_column,
     read_texts,
     to_text,
     to_texts,
 )
 
-_FORMAT: Final = "rgb, bilinear, uint8, 1"
+_FORMAT: Final = "rgb, bilinear, uint8, 2"
 """What the pixels depend on besides content and size; change it when `to_tensor` changes."""
 _FREE_SPACE_MARGIN: Final = 1.05
 
@@ -58,6 +61,9 @@ class ImagePack:
                 names = read_texts(file, "content_keys")
                 if len(names) != len(images):
                     raise ValueError(f"{len(names)} names for {len(images)} images")
+                checksums = read_column(file, "crc32")
+                if checksums.shape != (len(names),):
+                    raise ValueError(f"{checksums.size} checksums for {len(images)} images")
         except HDF5_ERRORS as error:
             raise DatasetError(
                 f"{path} is no whole pack of images ({error}). Delete it, or prepare the set again."
@@ -69,6 +75,7 @@ class ImagePack:
                 "uint8. Delete it, or prepare the set again."
             )
         self._row = {name: row for row, name in enumerate(names)}
+        self._checksums = checksums
 
     def __len__(self) -> int:
         return len(self._row)
@@ -80,7 +87,7 @@ class ImagePack:
         """Return the image with this content key, uint8 (3, S, S).
 
         Raises:
-            DatasetError: The image is not in the pack, or its chunk fails the checksum.
+            DatasetError: The image is not in the pack, or fails its checksum.
         """
         if content_key not in self._row:
             raise DatasetError(f"{self.path} does not hold the image {content_key[:12]}.")
@@ -88,7 +95,10 @@ class ImagePack:
         if self._file is None or self._process != os.getpid():
             self._file, self._process = h5py.File(self.path), os.getpid()
         try:
-            values: NDArray[np.uint8] = self._file["images"][self._row[content_key]]
+            row = self._row[content_key]
+            values: NDArray[np.uint8] = self._file["images"][row]
+            if _checksum(content_key, values) != self._checksums[row]:
+                raise ValueError(f"row {row} does not agree with its checksum")
         except HDF5_ERRORS as error:
             raise DatasetError(
                 f"{self.path} is damaged ({error}). Delete it, or prepare the set again."
@@ -126,11 +136,14 @@ def write_pack(
         file.attrs["format"] = to_text(_FORMAT)
         file["content_keys"] = to_texts(content_keys)
         stored = file.create_dataset(
-            "images",
-            shape=(len(content_keys), *shape),
-            dtype="uint8",
-            chunks=(1, *shape),
-            fletcher32=True,
+            "images", shape=(len(content_keys), *shape), dtype="uint8", chunks=(1, *shape)
         )
+        checksums = np.zeros(len(content_keys), dtype=np.uint32)
         for row, image in enumerate(images):
             stored[row] = image.numpy()
+            checksums[row] = _checksum(content_keys[row], image.numpy())
+        file["crc32"] = checksums
+
+
+def _checksum(content_key: str, pixels: NDArray[np.uint8]) -> int:
+    return zlib.crc32(pixels.tobytes(), zlib.crc32(content_key.encode()))

@@ -47,6 +47,10 @@ class Study:
         }
         return [run for run in chosen if run.summary.get("label_percent") in shares]
 
+    def is_part_of(self, other: Study) -> bool:
+        """Return whether the other says all that this one does: same reference, more variants."""
+        return self.reference == other.reference and set(self.variants) < set(other.variants)
+
     def build(self, runs: Sequence[FinishedRun]) -> pd.DataFrame:
         """Return a row a variant and share of labels.
 
@@ -166,9 +170,8 @@ STUDY_TABLES: Final[Mapping[str, Study]] = {
             "strong-random",
         ),
     ),
-    "seeds": Study(
-        "fused", ("fused", "base-14", "random-encoders", "probe-prcc", "probe-random-prcc")
-    ),
+    "seeds": Study("fused", ("fused", "base-14", "random-encoders")),
+    "renal": Study("probe-prcc", ("probe-prcc", "probe-random-prcc")),
     "changes": Study(
         "fused",
         (
@@ -197,4 +200,5 @@ STUDY_TABLES: Final[Mapping[str, Study]] = {
     ),
 }
 """By name: two studies of ablations.py as they are; those of their variants that have been run with
-several seeds; and the single changes that the other studies make to fused and to base-14."""
+several seeds; those that tell renal tissue from none; and the single changes that the other studies
+make to fused and to base-14."""

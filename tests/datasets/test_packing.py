@@ -133,6 +133,31 @@ def test_pack_of_another_size_or_kind_under_this_name_is_refused(cells, tmp_path
         ImageDataset(cells.samples, ("a",), SIZE)
 
 
+def read_all(path: Path, names: list[str]) -> dict[str, torch.Tensor]:
+    pack = ImagePack(path, 4)
+    return {name: pack.read(name) for name in names if name in pack}
+
+
+def test_no_flipped_bit_makes_a_pack_serve_other_pixels(tmp_path):
+    """Wherever it is: in pixels, names, checksums, or the index, which leads to chunks."""
+    names, images = ["a", "b", "c"], torch.randint(1, 256, (3, 3, 4, 4), dtype=torch.uint8)
+    path = pack_path(tmp_path, 4)
+    write_pack(path, 4, names, images)
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        try:
+            served = read_all(path, names)
+        except DatasetError:
+            refused += 1
+            continue
+        for name, pixels in served.items():
+            assert torch.equal(pixels, images[names.index(name)]), place
+    assert refused > images.numel() / 3
+
+
 def test_interrupted_writing_leaves_no_pack(tmp_path):
     def images():
         yield torch.zeros(3, 4, 4, dtype=torch.uint8)

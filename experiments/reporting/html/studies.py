@@ -42,10 +42,9 @@ def view_studies(runs: Sequence[FinishedRun]) -> list[StudyView]:
     Synthetic runs have none; runs that cannot be compared are left out with a warning.
     """
     views = []
-    whole = [set(study.variants) for study in STUDY_TABLES.values()]
     for name, study in STUDY_TABLES.items():
-        if any(set(study.variants) < variants for variants in whole):
-            continue  # A part of another study says nothing that the other does not.
+        if any(study.is_part_of(other) for other in STUDY_TABLES.values()):
+            continue
         chosen = [run for run in study.select(runs) if not run.is_synthetic]
         draws = {run.config.get("draw") for run in chosen if _variant_of(run) == study.reference}
         others = {_variant_of(run) for run in chosen} - {study.reference}
