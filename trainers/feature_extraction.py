@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ from trainers.errors import RunError
 
 Row = tuple[Sample, int]
 """What a row of a store is of: a sample in a view."""
+
+_CPU_IMAGES: Final = 4
+"""In a forward pass: with 16, maps of 512x512 took 0.9 GB more, and no less time."""
 
 log = logging.getLogger(__name__)
 
@@ -163,8 +167,9 @@ def _encode(
                 for sample, view in (rows[row] for row in batch)
             ]
             images = torch.stack(seen).to(fabric.device).to(memory_format=torch.channels_last)
+            parts = images.split(len(images) if images.is_cuda else _CPU_IMAGES)
             with fabric.autocast():
-                features = encoder(images / 255)
+                features = torch.cat([encoder(part / 255) for part in parts])
             yield features.float().cpu().numpy()
             bar.update(len(images))
     # After the last batch, before the store gets its name.
