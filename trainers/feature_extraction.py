@@ -167,9 +167,11 @@ def _encode(
                 for sample, view in (rows[row] for row in batch)
             ]
             images = torch.stack(seen).to(fabric.device).to(memory_format=torch.channels_last)
-            parts = images.split(len(images) if images.is_cuda else _CPU_IMAGES)
+            together = _CPU_IMAGES if fabric.device.type == "cpu" else len(images)
             with fabric.autocast():
-                features = torch.cat([encoder(part / 255) for part in parts])
+                features = torch.cat(
+                    [encoder(part / 255) for part in torch.split(images, together)]
+                )
             yield features.float().cpu().numpy()
             bar.update(len(images))
     # After the last batch, before the store gets its name.
