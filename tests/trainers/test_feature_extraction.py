@@ -15,6 +15,7 @@ from datasets.images import to_tensor
 from datasets.samples import Sample
 from datasets.views import NUM_VIEWS, take_view
 from models.frozen import FrozenEncoder
+from trainers import feature_extraction
 from trainers.feature_extraction import ensure_features
 
 
@@ -119,3 +120,17 @@ def test_turned_images_leave_the_store_of_the_upright_ones_as_it_was(
     assert isinstance(stores, ViewStores)
     assert (stores.upright.path, path.stat().st_mtime_ns) == (path, before)
     assert stores.turned.path != path
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_few_images_at_a_time_have_the_features_of_all_at_once(
+    fabric, encoder, speckled, tmp_path, monkeypatch, together
+):
+    found = []
+    for number in (together, 64):
+        monkeypatch.setattr(feature_extraction, "_CPU_IMAGES", number)
+        cache = tmp_path / str(number)
+        store = ensure_features(fabric, encoder, speckled, cache, batch_size=5)
+        found.append(torch.stack([store.read(sample.content_key) for sample in speckled]))
+    assert torch.allclose(*found, rtol=1e-3, atol=1e-4)  # Stored in half precision.
+    assert found[0].std(dim=0).min() > 0.01, "one image's features were stored for all"
