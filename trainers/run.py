@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -22,6 +22,7 @@ from datasets.locks import LockedError, OwnedLock
 from datasets.safe_json import read_json_object
 from datasets.samples import Sample
 from trainers.errors import RunError
+from trainers.watch import Watch
 
 CONFIG: Final = Path("config.json")
 ENVIRONMENT: Final = Path("environment.json")
@@ -73,6 +74,7 @@ class Run:
         self.fabric = fabric
         self.run_dir = run_dir
         self._lock = OwnedLock(run_dir / _LOCK, run_dir)
+        self._held = ExitStack()
         problem: str | None = None
         if fabric.is_global_zero:
             try:
@@ -86,11 +88,18 @@ class Run:
         self.is_finished = bool(fabric.broadcast((run_dir / SUMMARY).is_file()))
 
     def __enter__(self) -> Self:
+        """Look out for the other processes from now on."""
+        self._held.callback(self._lock.release)
+        self._held.enter_context(Watch(self.fabric.world_size))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Let other processes have the folder."""
-        self._lock.release()
+    def __exit__(self, *error: Any) -> None:
+        """Wait for the other processes of this run, and let others have the folder.
+
+        Raises:
+            RunError: Another process of this run failed or is gone.
+        """
+        self._held.__exit__(*error)
 
     @property
     def last_checkpoint(self) -> Path | None:

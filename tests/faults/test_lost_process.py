@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import multiprocessing
 import os
 import re
@@ -16,6 +18,7 @@ import pytest
 import torch
 from torch import distributed
 
+from trainers import watch
 from trainers.distributed import explain_lost_processes
 from trainers.errors import RunError
 
@@ -25,13 +28,18 @@ FORK = multiprocessing.get_context("fork")
 STARTED: list[subprocess.Popen] = []
 
 
-def exchange(rank: int, folder: Path, told) -> None:
-    """Add numbers up with the other process until it is gone; tell what is said then."""
+def connect(rank: int, folder: Path, told) -> None:
+    """Connect this process with the other one, and tell so."""
     os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank)}
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
     )
     told.send("connected")
+
+
+def exchange(rank: int, folder: Path, told) -> None:
+    """Add numbers up with the other process until it is gone; tell what is said then."""
+    connect(rank, folder, told)
     try:
         with explain_lost_processes():
             while True:
@@ -40,22 +48,95 @@ def exchange(rank: int, folder: Path, told) -> None:
         told.send(str(error))
 
 
-def test_a_process_whose_peer_is_killed_says_so_at_once(tmp_path: Path):
+def fork_two(work, *arguments) -> tuple[list, list]:
+    """Start `work` in two processes that are connected; return them and what they tell by."""
     pipes = [FORK.Pipe(duplex=False) for _ in range(2)]
     processes = [
-        FORK.Process(target=exchange, args=(rank, tmp_path, pipes[rank][1])) for rank in range(2)
+        FORK.Process(target=work, args=(rank, *arguments, pipes[rank][1]), daemon=True)
+        for rank in range(2)
     ]
     for process in processes:
         process.start()
-    assert [ours.recv() for ours, _ in pipes] == ["connected"] * 2
+    ears = [ours for ours, _ in pipes]
+    assert [ear.recv() for ear in ears] == ["connected"] * 2
+    return processes, ears
+
+
+def test_a_process_whose_peer_is_killed_says_so_at_once(tmp_path: Path):
+    processes, ears = fork_two(exchange, tmp_path)
     processes[1].kill()
-    assert pipes[0][0].poll(60), "the survivor says nothing for a minute"
-    message = pipes[0][0].recv()
+    assert ears[0].poll(60), "the survivor says nothing for a minute"
+    message = ears[0].recv()
     assert "Process 0 of 2 stops: it lost its connection to another process" in message
     assert "Start all processes again with --resume" in message
     for process in processes:
         process.join(10)
         assert not process.is_alive()
+
+
+def work_alone(rank: int, folder: Path, seconds: dict[int, float], told) -> None:
+    """Work without any exchange; a time below 0 stands for work that fails at once."""
+    connect(rank, folder, told)
+    with (folder / f"log-{rank}").open("w", buffering=1) as log:
+        logging.basicConfig(stream=log, force=True)
+        with watch.Watch(2):
+            told.send("watched")
+            if seconds[rank] < 0:
+                raise SystemExit(3)
+            time.sleep(seconds[rank])
+        told.send("done")
+
+
+@pytest.fixture
+def _quick(monkeypatch):
+    monkeypatch.setattr(watch, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(watch, "_GRACE_SECONDS", 0.5)
+
+
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        ({0: 600, 1: 600}, "What the connection said: .*closed"),
+        ({0: 600, 1: -1}, "What the connection said: it failed"),
+    ],
+    ids=["killed", "failed"],
+)
+def test_a_process_that_works_alone_ends_soon_after_its_peer(tmp_path: Path, seconds, said):
+    processes, ears = fork_two(work_alone, tmp_path, seconds)
+    assert [ear.recv() for ear in ears] == ["watched"] * 2
+    if seconds[1] > 0:
+        processes[1].kill()
+    processes[0].join(30)
+    assert processes[0].exitcode == 2
+    log = (tmp_path / "log-0").read_text()
+    assert "Process 0 of 2 stops: it lost its connection to another process" in log
+    assert re.search(said, log), log
+    processes[1].join(30)
+    assert processes[1].exitcode == (3 if seconds[1] < 0 else -signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_process_that_is_done_waits_for_its_peer(tmp_path: Path):
+    started = time.monotonic()
+    processes, ears = fork_two(work_alone, tmp_path, {0: 0, 1: 2})
+    assert [[ear.recv() for _ in range(2)] for ear in ears] == [["watched", "done"]] * 2
+    assert time.monotonic() - started > 2
+    for process in processes:
+        process.join(30)
+        assert process.exitcode == 0
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_process_that_is_done_says_so_if_its_peer_is_lost(tmp_path: Path):
+    processes, ears = fork_two(work_alone, tmp_path, {0: 0, 1: 600})
+    assert [ear.recv() for ear in ears] == ["watched"] * 2
+    time.sleep(0.5)
+    processes[1].kill()
+    with pytest.raises(EOFError):
+        ears[0].recv()  # And not that it is done.
+    processes[0].join(30)
+    assert processes[0].exitcode == 1  # By the error that the end of the block raises.
 
 
 def test_other_errors_are_left_as_they_are(monkeypatch):
@@ -182,6 +263,75 @@ def test_when_one_of_two_is_asked_to_stop_both_do_after_the_same_step_and_resume
     require_resumed(start("by hand", command, tmp_path), tmp_path, uninterrupted)
 
 
+SLOW_ENCODERS = """
+import sys, time
+from models.frozen import FrozenEncoder
+from experiments import fused_wbc
+from experiments.cli import run_script
+encode = FrozenEncoder.forward
+def encode_slowly(self, images):
+    time.sleep(10)
+    return encode(self, images)
+FrozenEncoder.forward = encode_slowly
+run_script(fused_wbc.main, fused_wbc.Options, "")
+"""
+FUSED_RUN = Path("fused_wbc", "split-100", "seed-0")
+
+
+def fused_arguments(tiny_bundle: Path, encoder_runs: tuple[Path, Path], folder: Path) -> list[str]:
+    prcc_run, cam16_run = encoder_runs
+    return [
+        "--data-root", str(tiny_bundle), "--runs-root", str(folder / "runs"),
+        "--cache-root", str(folder / "cache"), "--prcc-run", str(prcc_run),
+        "--cam16-run", str(cam16_run), "--device", "cpu", "--precision", "32-true",
+        "--epochs", "1", "--batch-size", "4", "--max-train-images", "8", "--num-workers", "1",
+        "--resume",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_fused(
+    tiny_bundle: Path, encoder_runs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("two-fused")
+    command = [
+        str(ROOT / "experiments/fused_wbc.py"),
+        *fused_arguments(tiny_bundle, encoder_runs, folder),
+    ]
+    assert end_all(start("by hand", command, folder), 600) == [0, 0], (folder / "log-0").read_text()
+    return folder / "runs" / FUSED_RUN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_extracting", [True, False])
+def test_a_process_that_is_killed_while_features_are_extracted_is_missed_within_a_minute(
+    tiny_bundle: Path,
+    encoder_runs: tuple[Path, Path],
+    uninterrupted_fused: Path,
+    tmp_path: Path,
+    is_extracting: bool,
+):
+    arguments = fused_arguments(tiny_bundle, encoder_runs, tmp_path)
+    slow = start("by hand", ["-c", SLOW_ENCODERS, *arguments], tmp_path)
+    deadline = time.monotonic() + 120
+    while not (owners := list((tmp_path / "cache").rglob("*.lock.owner"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    extracting = json.loads(owners[0].read_text())["pid"]
+    victim = next(p for p in slow if (p.pid == extracting) == is_extracting)
+    survivor = next(p for p in slow if p is not victim)
+    time.sleep(2)  # Into the first batch.
+    victim.kill()
+    assert survivor.wait(60) == 2
+    log = (tmp_path / f"log-{slow.index(survivor)}").read_text()
+    assert f"Process {slow.index(survivor)} of 2 stops: it lost its connection" in log
+    assert not list((tmp_path / "cache" / "features").glob("*.h5"))
+
+    command = [str(ROOT / "experiments/fused_wbc.py"), *arguments]
+    assert end_all(start("by hand", command, tmp_path), 600) == [0, 0]
+    require_same(tmp_path / "runs" / FUSED_RUN, uninterrupted_fused)
+
+
 def wait_for_checkpoint(runs_root: Path, processes: list[subprocess.Popen]) -> None:
     """Return once the first epoch's state is there, which is three epochs before the end."""
     last = runs_root / RUN / "checkpoints" / "last.ckpt"
@@ -197,5 +347,9 @@ def require_resumed(
 ) -> None:
     """Require that the run ends with the files of the uninterrupted one."""
     assert set(end_all(processes, 600)) == {0}
+    require_same(runs_root / RUN, uninterrupted)
+
+
+def require_same(run: Path, uninterrupted: Path) -> None:
     for name in ("metrics.csv", "predictions.csv"):
-        assert (runs_root / RUN / name).read_bytes() == (uninterrupted / name).read_bytes(), name
+        assert (run / name).read_bytes() == (uninterrupted / name).read_bytes(), name
