@@ -25,6 +25,7 @@ from datasets.files import write_whole
 from datasets.safe_hdf5 import (
     HDF5_ERRORS,
     get_dataset,
+    is_transient,
     read_attribute,
     read_column,
     read_texts,
@@ -50,6 +51,7 @@ class ImagePack:
 
         Raises:
             DatasetError: The file is broken, or holds images of another size or kind.
+            OSError: The disk or the system failed.
         """
         self.path = path
         self._file: h5py.File | None = None
@@ -65,6 +67,8 @@ class ImagePack:
                 if checksums.shape != (len(names),):
                     raise ValueError(f"{checksums.size} checksums for {len(images)} images")
         except HDF5_ERRORS as error:
+            if is_transient(error):
+                raise
             raise DatasetError(
                 f"{path} is no whole pack of images ({error}). Delete it, or prepare the set again."
             ) from error
@@ -88,18 +92,21 @@ class ImagePack:
 
         Raises:
             DatasetError: The image is not in the pack, or fails its checksum.
+            OSError: The disk or the system failed.
         """
         if content_key not in self._row:
             raise DatasetError(f"{self.path} does not hold the image {content_key[:12]}.")
-        # A handle that a worker inherits by fork shares its file position with the parent's.
-        if self._file is None or self._process != os.getpid():
-            self._file, self._process = h5py.File(self.path), os.getpid()
         try:
+            # A handle that a worker inherits by fork shares its file position with the parent's.
+            if self._file is None or self._process != os.getpid():
+                self._file, self._process = h5py.File(self.path), os.getpid()
             row = self._row[content_key]
             values: NDArray[np.uint8] = self._file["images"][row]
             if _checksum(content_key, values) != self._checksums[row]:
                 raise ValueError(f"row {row} does not agree with its checksum")
         except HDF5_ERRORS as error:
+            if is_transient(error):
+                raise
             raise DatasetError(
                 f"{self.path} is damaged ({error}). Delete it, or prepare the set again."
             ) from error

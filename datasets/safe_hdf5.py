@@ -24,6 +24,9 @@ MAX_CHUNK_BYTES: Final = 3 * MAX_PIXELS
 """A chunk is unpacked as a whole, however little of it is read; the largest holds one image."""
 MAX_TEXT_BYTES: Final = 2**30
 """Of the texts of one column."""
+_FILTERS: Final = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+"""Those of published sets. Others have holes up to HDF5 2.3 (CVE-2026-19026, -19029) or are
+plug-ins, which are code."""
 
 HDF5_ERRORS: Final = (
     OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError,
@@ -42,7 +45,8 @@ def get_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """Return the dataset `name`, whose bytes lie in `file` itself.
 
     Raises:
-        ValueError: It is a link, lies in other files, or in chunks larger than `MAX_CHUNK_BYTES`.
+        ValueError: It is a link, lies in other files, or in chunks larger than `MAX_CHUNK_BYTES`, of
+            other dimensions than its own, or packed by other filters than deflate and shuffle.
         Exception: Another of `HDF5_ERRORS`: it is missing or broken.
     """
     link = file.get(name, getlink=True)
@@ -53,10 +57,23 @@ def get_dataset(file: h5py.File, name: str) -> h5py.Dataset:
         raise ValueError(f"{name} is a link or a group")
     if found.external or found.is_virtual:
         raise ValueError(f"the values of {name} lie outside of the file")
-    chunk = math.prod(found.chunks or (0,)) * found.dtype.itemsize
+    if found.chunks is not None:
+        _check_chunks(found, name)
+    return found
+
+
+def _check_chunks(dataset: h5py.Dataset, name: str) -> None:
+    chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize
     if chunk > MAX_CHUNK_BYTES:
         raise ValueError(f"each chunk of {name} takes {chunk / 1e6:.0f} MB")
-    return found
+    if len(dataset.chunks) != dataset.ndim:  # HDF5 up to 2.3 reads on, or dies (CVE-2026-19025).
+        raise ValueError(f"{name} has {dataset.ndim} dimensions, its chunks {len(dataset.chunks)}")
+    creation = dataset.id.get_create_plist()
+    filters = {creation.get_filter(number)[0] for number in range(creation.get_nfilters())}
+    if not filters <= _FILTERS:
+        raise ValueError(
+            f"{name} is packed by a filter that is not read here: {min(filters - _FILTERS)}"
+        )
 
 
 def read_column(file: h5py.File, name: str) -> NDArray[np.generic]:

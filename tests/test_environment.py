@@ -44,6 +44,16 @@ def test_every_requirement_has_a_reason():
     assert [line for line in requirements if not re.search(r"\s#\s\S", line)] == []
 
 
+def test_nothing_calls_the_parts_of_torch_with_known_holes():
+    """That of `make audit-deps`'s exceptions, and CVE-2026-136426 and -136427 (PT2 archives)."""
+    folders = ("models", "datasets", "trainers", "experiments")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert len(sources) > 100
+    parts = r"(jit|export|package|_inductor)\b"
+    calls = re.compile(rf"torch\.{parts}|from torch import .*\b{parts}")
+    assert [path.name for path in sources if calls.search(path.read_text())] == []
+
+
 def test_every_script_puts_the_root_on_the_path():
     scripts = [p for p in (ROOT / "experiments").glob("*.py") if "__main__" in p.read_text()]
     assert len(scripts) >= 5

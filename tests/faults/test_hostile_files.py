@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import struct
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -186,6 +187,30 @@ def test_few_bytes_that_unpack_to_much_are_refused(tmp_path: Path):
             read_texts(file, "names")
         with pytest.raises(ValueError, match="each chunk of images takes 1611 MB"):
             get_dataset(file, "images")
+
+
+def test_hdf5_packed_by_filters_with_known_holes_is_refused(tmp_path: Path):
+    pixels = np.zeros((8, 8), dtype=np.uint8)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("x", data=pixels, chunks=(4, 4), scaleoffset=0)
+        file.create_dataset("y", data=pixels, compression="gzip", shuffle=True, fletcher32=True)
+        with pytest.raises(ValueError, match="x is packed by a filter that is not read here: 6"):
+            get_dataset(file, "x")
+        assert not get_dataset(file, "y")[:].any()
+
+
+def test_hdf5_whose_chunks_have_other_dimensions_is_refused(tmp_path: Path):
+    """HDF5 itself reads on: the rank of the data, a byte of its header, is made 1 here."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=np.zeros((8, 8), dtype=np.uint8), chunks=(4, 4))
+    content = bytearray(path.read_bytes())
+    content[content.index(bytes([1, 2, 1]) + bytes(5) + struct.pack("<QQ", 8, 8)) + 1] = 1
+    path.write_bytes(content)
+    with h5py.File(path) as file:
+        assert file["x"].shape == (8,)
+        with pytest.raises(ValueError, match="x has 1 dimensions, its chunks 2"):
+            get_dataset(file, "x")
 
 
 @pytest.mark.parametrize("kind", ["external", "link", "virtual", "texts"])
