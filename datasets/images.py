@@ -19,6 +19,7 @@ from datasets.errors import DatasetError, UnreadableImageError
 from datasets.image_files import DECODE_ERRORS, open_image
 from datasets.packing import ImagePack, pack_path
 from datasets.samples import Sample
+from datasets.verification import require_content
 from datasets.views import take_view
 
 IMAGE_SUFFIXES: Final = frozenset(
@@ -112,12 +113,19 @@ def read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def read_sample(sample: Sample) -> Image.Image:
-    """Return a sample's RGB image, black outside its mask where it has one."""
+    """Return a sample's RGB image, black outside its mask where it has one.
+
+    Raises:
+        UnreadableImageError: A file does not decode.
+        DatasetError: A file changed since the set was opened, or the mask has another size.
+        OSError: The disk or the system failed.
+    """
     image = read_image(sample.path)
-    if sample.mask_path is None:
-        return image
-    inside = read_mask(sample.mask_path, image.size)
-    return Image.fromarray(np.asarray(image) * inside[:, :, None])
+    if sample.mask_path is not None:
+        inside = read_mask(sample.mask_path, image.size)
+        image = Image.fromarray(np.asarray(image) * inside[:, :, None])
+    require_content(sample)  # After the decoding: what changed before it is noticed.
+    return image
 
 
 def to_tensor(image: Image.Image, size: ImageSize) -> Tensor:

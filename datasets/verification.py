@@ -77,6 +77,23 @@ def require_unchanged(folder: Path, samples: Iterable[Sample]) -> None:
         _write_record(folder / VERIFIED_NAME, record)
 
 
+def require_content(sample: Sample) -> None:
+    """Raise where the sample's image or mask has other bytes than its hash says.
+
+    Raises:
+        DatasetError: It changed since the set was opened.
+        OSError: It cannot be read.
+    """
+    files = ((sample.path, sample.sha256), (sample.mask_path, sample.mask_sha256))
+    for path, expected in files:
+        if path is not None and (found := hash_file(path)) != expected:
+            raise DatasetError(
+                f"{path} changed since this set was opened: its SHA-256 is {found[:12]} and was "
+                f"{expected[:12]}. Put the earlier file back, or prepare the set again, and start "
+                "again; nothing was learnt or stored of what it holds now."
+            )
+
+
 def _stamp(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns

@@ -11,7 +11,7 @@ from typing import Any, Final
 from torch.utils.data import Dataset
 
 from datasets.errors import DatasetError
-from datasets.images import list_images, read_image, split_readable, to_tensor
+from datasets.images import list_images, read_image, read_sample, split_readable, to_tensor
 from datasets.samples import Sample, SampleSet, hash_file
 from datasets.splits import draw_parts
 from datasets.synthetic import is_synthetic_root
@@ -129,7 +129,7 @@ class TileDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         tile = self.tiles[index]
         box = (tile.left, tile.top, tile.left + tile.side, tile.top + tile.side)
-        image = read_image(tile.sample.path).crop(box)
+        image = read_sample(tile.sample).crop(box)
         tensor = to_tensor(image, self.image_size)
         return {"image": tensor, "label": -1, "index": index, "features": {}}
 

@@ -17,16 +17,19 @@ from datasets.images import (
     list_images,
     read_image,
     read_mask,
+    read_sample,
     split_readable,
 )
-from datasets.samples import Sample
+from datasets.samples import Sample, hash_file
 from datasets.views import take_view
 
 GRAY = np.linspace(0, 255, 24 * 20).reshape(24, 20).astype(np.uint8)
 
 
 def sample(path: Path, **changes) -> Sample:
-    return Sample(path.name, path, "a", "train", path.name, sha256=path.name, **changes)
+    if "mask_path" in changes:
+        changes["mask_sha256"] = hash_file(changes["mask_path"])
+    return Sample(path.name, path, "a", "train", path.name, hash_file(path), **changes)
 
 
 def test_gray_image_has_three_equal_channels(tmp_path: Path):
@@ -156,5 +159,17 @@ def test_an_item_with_a_view_shows_image_and_features_in_it(tmp_path: Path):
         assert torch.equal(item["image"], take_view(upright, view))
         assert item["features"]["toy"].item() == view
         assert (item["index"], item["label"]) == (0, 0)
-    images = ImagesAsFeatures([sample(tmp_path / "a.png")], 8)
-    assert torch.equal(images.read("a.png", 5), take_view(upright, 5) / 255)
+    images = ImagesAsFeatures(dataset.samples, 8)
+    key = dataset.samples[0].content_key
+    assert torch.equal(images.read(key, 5), take_view(upright, 5) / 255)
+
+
+@pytest.mark.parametrize("changed", ["cell.png", "mask.png"])
+def test_a_sample_whose_image_or_mask_changed_since_is_refused(changed: str, tmp_path: Path):
+    for name in ("cell.png", "mask.png"):
+        Image.new("RGB", (8, 8), "white").save(tmp_path / name)
+    masked = sample(tmp_path / "cell.png", mask_path=tmp_path / "mask.png")
+    assert read_sample(masked).getpixel((0, 0)) == (255, 255, 255)
+    Image.new("RGB", (8, 8), (254, 255, 255)).save(tmp_path / changed)
+    with pytest.raises(DatasetError, match=rf"{changed} changed since this set was opened"):
+        read_sample(masked)

@@ -12,21 +12,28 @@ from torch import nn
 from datasets.errors import DatasetError
 from datasets.features import ViewStores
 from datasets.images import to_tensor
-from datasets.samples import Sample
+from datasets.samples import Sample, hash_file
 from datasets.views import NUM_VIEWS, take_view
 from models.frozen import FrozenEncoder
 from trainers import feature_extraction
 from trainers.feature_extraction import ensure_features
 
 
+def save_images(folder: Path, images: list[Image.Image]) -> list[Sample]:
+    """Save images; return their samples in the order of a store's rows."""
+    folder.mkdir()
+    made = []
+    for index, image in enumerate(images):
+        path = folder / f"{index}.png"
+        image.save(path)
+        made.append(Sample(str(index), path, None, "train", str(index), hash_file(path)))
+    return sorted(made, key=lambda sample: sample.content_key)
+
+
 @pytest.fixture
 def samples(tmp_path: Path) -> list[Sample]:
-    made = []
-    for index in range(5):
-        path = tmp_path / f"{index}.png"
-        Image.new("RGB", (8, 8), (40 * index, 9, 200)).save(path)
-        made.append(Sample(str(index), path, None, "train", str(index), f"{index:064x}"))
-    return made
+    plain = [Image.new("RGB", (8, 8), (40 * index, 9, 200)) for index in range(5)]
+    return save_images(tmp_path / "plain", plain)
 
 
 @pytest.fixture
@@ -80,13 +87,14 @@ def test_damaged_features_are_not_served_and_made_again_by_the_next_run(
 
 
 @pytest.fixture
-def speckled(samples) -> list[Sample]:
+def speckled(tmp_path: Path) -> list[Sample]:
     """Images that differ in each of their views."""
-    for index, sample in enumerate(samples):
+    images = []
+    for index in range(5):
         generator = torch.Generator().manual_seed(index)
         pixels = torch.randint(256, (8, 8, 3), dtype=torch.uint8, generator=generator)
-        Image.fromarray(pixels.numpy()).save(sample.path)
-    return samples
+        images.append(Image.fromarray(pixels.numpy()))
+    return save_images(tmp_path / "speckled", images)
 
 
 def test_stored_features_of_a_view_are_those_of_the_image_seen_so(
@@ -111,10 +119,23 @@ def test_stored_features_of_a_view_are_those_of_the_image_seen_so(
         stores.read(speckled[0].content_key, 2)
 
 
-def test_turned_images_leave_the_store_of_the_upright_ones_as_it_was(
-    fabric, encoder, speckled, extract, tmp_path
+def test_a_file_that_changed_since_the_set_was_opened_leaves_nothing_in_the_store(
+    extract, samples, encoder
 ):
-    path = extract().path
+    kept = samples[3].path.read_bytes()
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(samples[3].path)
+    with pytest.raises(DatasetError, match=r"\d\.png changed since this set was opened"):
+        extract()
+    samples[3].path.write_bytes(kept)
+    expected = encoder(to_tensor(Image.open(samples[3].path), 8)[None] / 255)[0]
+    found = extract().read(samples[3].content_key)
+    assert torch.allclose(found.float(), expected, atol=1e-3)
+
+
+def test_turned_images_leave_the_store_of_the_upright_ones_as_it_was(
+    fabric, encoder, speckled, tmp_path
+):
+    path = ensure_features(fabric, encoder, speckled, tmp_path / "cache").path
     before = path.stat().st_mtime_ns
     stores = ensure_features(fabric, encoder, speckled, tmp_path / "cache", turned=speckled[:1])
     assert isinstance(stores, ViewStores)

@@ -17,7 +17,7 @@ from datasets.errors import DatasetError, UnreadableImageError
 from datasets.feature_writing import write_store
 from datasets.features import FeatureSpec, FeatureStore
 from datasets.images import read_image
-from datasets.samples import Sample
+from datasets.samples import Sample, hash_file
 from models.encoder_spec import EncoderSpec
 from models.frozen import FrozenEncoder, hash_state
 from trainers.checkpoint import read_checkpoint
@@ -151,7 +151,8 @@ class Moving(nn.Module):
 
 def test_an_encoder_that_moves_while_it_encodes_stores_nothing(fabric, tmp_path: Path):
     Image.new("RGB", (8, 8), (200, 10, 90)).save(tmp_path / "a.png")
-    samples = [Sample("a", tmp_path / "a.png", "x", "train", "a", "1" * 64)]
+    path = tmp_path / "a.png"
+    samples = [Sample("a", path, "x", "train", "a", hash_file(path))]
     encoder = FrozenEncoder("moving", Moving(), 8, (3,))
     with pytest.raises(RunError, match="encoder moving changed while its features were extracted"):
         ensure_features(fabric, encoder, samples, tmp_path / "cache")

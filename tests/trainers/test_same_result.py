@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from PIL import Image
 
 from datasets.images import ImageDataset
-from datasets.samples import Sample
+from datasets.samples import Sample, hash_file
 from models.backbones import RANDOM
 from models.registry import BackboneSpec, GrayCnnSpec, build_model
 from trainers.classifier import ClassifierTrainer
@@ -35,7 +35,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
         pixels = generator.integers(0, 120, (40, 40, 3)) + 100 * (index % 2)
         Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.png")
         path = folder / f"{index}.png"
-        found.append(Sample(path.name, path, CLASSES[index % 2], "train", str(index), str(index)))
+        label = CLASSES[index % 2]
+        found.append(Sample(path.name, path, label, "train", str(index), hash_file(path)))
     return found
 
 
