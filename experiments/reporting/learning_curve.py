@@ -88,7 +88,7 @@ def format_repeats(table: pd.DataFrame) -> str:
 def format_tests(table: pd.DataFrame) -> str:
     """Return the table of `repeat_tests.build_test_table` as text of 80 columns."""
     if table.empty:
-        return "No two models have runs on the same draw with the same seed: nothing to test."
+        return "No two models share several draws, or one with a seed: nothing to test."
     lines = textwrap.wrap(
         f"Paired differences, first less second. p by Holm over {len(table) // len(METRICS)} "
         "comparison(s) in each metric. t, W: paired t-test and Wilcoxon's over draws (seeds of a "
@@ -101,7 +101,10 @@ def format_tests(table: pd.DataFrame) -> str:
     for (percent, first, second), rows in table.groupby(keys, sort=False):
         some = rows.iloc[0]
         lines += ["", *textwrap.wrap(f"{first} less {second}, {percent} % of the labels", _WIDTH)]
-        lines.append(f"  {some['pairs']} pair(s) of runs, {some['units']} {some['unit']}(s)")
+        lines.append(
+            f"  {some['first_runs']} and {some['second_runs']} run(s), "
+            f"{some['units']} {some['unit']}(s)"
+        )
         for row in rows.to_dict("records"):
             interval = "" if pd.isna(row["low"]) else f" [{row['low']:+.3f}, {row['high']:+.3f}]"
             spread = "" if pd.isna(row["sd"]) else f" ± {row['sd']:.3f}"

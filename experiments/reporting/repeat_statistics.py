@@ -63,7 +63,8 @@ def bootstrap_cells(cells: Sequence[Cell], metric: Metric) -> list[Floats]:
     independently of them and for all runs at once, groups of test images. This is the pigeonhole
     bootstrap (Owen, 2007, Annals of Applied Statistics 1, 386-411), which errs to the wide side.
     With one draw and one seed only the groups are drawn. A level with few members is itself drawn
-    too narrow: by (n - 1) / n of its variance. Draws are the same for all cells with the same runs.
+    too narrow: by (n - 1) / n of its variance. Draws are the same for all cells, seeds for those
+    with the same runs.
 
     Args:
         cells: On the same draws' test images.
@@ -123,7 +124,8 @@ def _make_scorer(
     members = [
         [place for place, (d, _) in enumerate(cell.repeats) if d == draw] for draw in cell.draws
     ]
-    generator = np.random.default_rng(_SEED)
+    # Draws by a generator of their own: they are the same for cells with other numbers of seeds.
+    generators = np.random.default_rng(_SEED), np.random.default_rng(_SEED + 1)
 
     def score(weights: Floats) -> Floats:
         scores = np.empty((len(weights), len(parts)))
@@ -132,21 +134,24 @@ def _make_scorer(
             drawn = (weights[:, columns] @ flat).reshape(-1, *confusions.shape[1:])
             with np.errstate(invalid="ignore"):
                 scores[:, place] = metric(drawn)
-        mean: Floats = (scores * _draw_runs(generator, len(weights), members)).sum(axis=1)
+        mean: Floats = (scores * _draw_runs(*generators, len(weights), members)).sum(axis=1)
         return mean
 
     return score
 
 
 def _draw_runs(
-    generator: np.random.Generator, number: int, members: Sequence[Sequence[int]]
+    for_draws: np.random.Generator,
+    for_seeds: np.random.Generator,
+    number: int,
+    members: Sequence[Sequence[int]],
 ) -> Floats:
     """Return weights of runs, (number, R): draws of the splits, and within each its seeds."""
     weights = np.zeros((number, sum(map(len, members))))
-    of_draws = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), number)
+    of_draws = for_draws.multinomial(len(members), np.full(len(members), 1 / len(members)), number)
     for place, runs in enumerate(members):
         for times in range(1, len(members) + 1):
             # Each time that a draw comes up, its seeds are drawn anew.
-            seeds = generator.multinomial(len(runs), np.full(len(runs), 1 / len(runs)), number)
+            seeds = for_seeds.multinomial(len(runs), np.full(len(runs), 1 / len(runs)), number)
             weights[:, runs] += seeds * (of_draws[:, [place]] >= times) / len(runs)
     return weights / len(members)

@@ -61,10 +61,11 @@ class RepeatTest:
         second: Name of another.
         label_percent: Share of the training labels.
         metric: Its name.
-        pairs: Of runs on the same draw with the same seed.
-        unit: What the t-tests and Wilcoxon's count as one: with several draws a draw, whose seeds
-            are averaged first, since its pairs share training and test images and are no
-            independent evidence; with one draw a seed, and then the tests speak of that draw only.
+        runs: Of the first model and of the second that are compared.
+        unit: What the t-tests and Wilcoxon's count as one: with several draws a draw, over which
+            each model's seeds are averaged first, however many it has, since runs on one draw share
+            training and test images and are no independent evidence; with one draw a seed that both
+            have, and then the tests speak of that draw only.
         units: How many.
         mean: Of the differences, over draws of the means over seeds.
         sd: Standard deviation over units; NaN for one.
@@ -83,7 +84,7 @@ class RepeatTest:
     second: str
     label_percent: int
     metric: str
-    pairs: int
+    runs: tuple[int, int]
     unit: Unit
     units: int
     mean: float
@@ -130,7 +131,7 @@ def run_corrected_t(differences: Floats, test_fraction: float) -> CorrectedT:
 
 
 def compare_cells(cells: Sequence[Cell], reference: str | None = None) -> list[RepeatTest]:
-    """Return the paired tests of models at the same share of labels, on common draws and seeds.
+    """Return the paired tests of models at the same share of labels, on common draws.
 
     Args:
         cells: As `repeats.collect_cells` gives them.
@@ -149,7 +150,7 @@ def compare_cells(cells: Sequence[Cell], reference: str | None = None) -> list[R
         for first, second in combinations(cells, 2)
         if first.label_percent == second.label_percent
         and reference in (None, first.model, second.model)
-        and set(first.repeats) & set(second.repeats)
+        and _take_common(first, second)[0].repeats
     ]
     found = [
         _compare(first, second, name, metric)
@@ -169,7 +170,9 @@ def build_test_table(tests: Sequence[RepeatTest]) -> pd.DataFrame:
     """Return a row a test: its fields, the values as text, Holm's p-values as ``<name>_holm``."""
     rows = []
     for test in tests:
-        row: dict[str, Any] = {k: v for k, v in vars(test).items() if k not in ("holm", "values")}
+        left_out = ("holm", "values", "runs")
+        row: dict[str, Any] = {k: v for k, v in vars(test).items() if k not in left_out}
+        row["first_runs"], row["second_runs"] = test.runs
         row["values"] = " ".join(f"{value:.4f}" for value in test.values)
         rows.append(row | {f"{name}_holm": value for name, value in test.holm.items()})
     return pd.DataFrame(rows)
@@ -191,11 +194,7 @@ def find_test_fraction(cell: Cell) -> float:
 
 
 def _compare(first: Cell, second: Cell, name: str, metric: Metric) -> RepeatTest:
-    common = sorted(set(first.repeats) & set(second.repeats))
-    ours, theirs = (
-        Cell(cell.model, cell.label_percent, {place: cell.repeats[place] for place in common})
-        for cell in (first, second)
-    )
+    ours, theirs = _take_common(first, second)
     unit: Unit = "draw" if len(ours.draws) > 1 else "seed"
     if unit == "draw":
         means = [score_by_draw(cell, metric) for cell in (ours, theirs)]
@@ -213,7 +212,7 @@ def _compare(first: Cell, second: Cell, name: str, metric: Metric) -> RepeatTest
         second.model,
         first.label_percent,
         name,
-        len(common),
+        (len(ours.repeats), len(theirs.repeats)),
         unit,
         len(values),
         mean_score(ours, metric) - mean_score(theirs, metric),
@@ -227,6 +226,22 @@ def _compare(first: Cell, second: Cell, name: str, metric: Metric) -> RepeatTest
         "corrected t" if corrected else "bootstrap",
         {},
     )
+
+
+def _take_common(first: Cell, second: Cell) -> tuple[Cell, Cell]:
+    """Return both on their common draws; on a single one with their common seeds."""
+    draws = set(first.draws) & set(second.draws)
+    seeds = set(first.repeats) & set(second.repeats)
+
+    def take(cell: Cell) -> Cell:
+        kept = {
+            place: repeat
+            for place, repeat in cell.repeats.items()
+            if (place[0] in draws if len(draws) > 1 else place in seeds)
+        }
+        return Cell(cell.model, cell.label_percent, kept)
+
+    return take(first), take(second)
 
 
 def _bound_of(draws: Floats) -> float:

@@ -15,7 +15,7 @@ from sklearn.svm import SVC
 from statsmodels.stats.weightstats import ttost_paired
 
 from experiments import learning_curve
-from experiments.reporting import repeat_statistics, repeat_tests, repeats
+from experiments.reporting import repeat_statistics, repeat_tests, repeats, statistics
 from experiments.reporting.load_runs import find_classifiers
 from experiments.reporting.statistics import accuracy
 
@@ -131,7 +131,8 @@ def test_runs_that_differ_alone_have_the_spread_of_runs(make_repeat):
 
 def test_seeds_are_drawn_within_draws():
     """Weights sum to 1; their variance is that of two nested levels."""
-    weights = repeat_statistics._draw_runs(np.random.default_rng(1), 40_000, [[0, 1], [2, 3, 4]])
+    generators = np.random.default_rng(1), np.random.default_rng(2)
+    weights = repeat_statistics._draw_runs(*generators, 40_000, [[0, 1], [2, 3, 4]])
     assert weights.sum(axis=1) == pytest.approx(1)
     assert weights.mean(axis=0) == pytest.approx([1 / 4] * 2 + [1 / 6] * 3, abs=0.005)
     # Over draws: counts of the first are binomial (2, 1/2), halved.
@@ -192,7 +193,7 @@ def test_with_several_draws_a_draw_counts_once(make_repeat):
     tests = {test.metric: test for test in repeat_tests.compare_cells(cells)}
     found = tests["accuracy"]
     strong, weak = (np.array(cell.values(accuracy)).reshape(3, 2).mean(axis=1) for cell in cells)
-    assert (found.unit, found.units, found.pairs) == ("draw", 3, 6)
+    assert (found.unit, found.units, found.runs) == ("draw", 3, (6, 6))
     assert found.t_p == pytest.approx(stats.ttest_rel(strong, weak).pvalue)
     assert found.mean == pytest.approx((strong - weak).mean())
     assert found.low < found.mean < found.high
@@ -201,6 +202,27 @@ def test_with_several_draws_a_draw_counts_once(make_repeat):
     assert found.corrected_t_p == pytest.approx(corrected.p_value)
     assert found.corrected_t_p > found.t_p
     assert (found.bound, found.bound_by) == (corrected.equivalence_bound(), "corrected t")
+
+
+def test_with_several_draws_all_seeds_of_both_models_count(make_repeat):
+    """A model that does not depend on the seed has one run a draw."""
+    paths = [make_repeat("fixed", draw, 0, skill=1.0) for draw in range(3)]
+    paths += [make_repeat("varied", draw, seed, skill=0.5) for draw in range(3) for seed in (0, 7)]
+    cells = cells_of(paths)
+    fixed, varied = (np.array(cell.values(accuracy)).reshape(3, -1).mean(1) for cell in cells)
+    found = {test.metric: test for test in repeat_tests.compare_cells(cells)}["accuracy"]
+    assert found.runs == (3, 6)
+    assert found.values == pytest.approx(fixed - varied)
+    assert found.low < found.mean < found.high
+
+
+def test_the_same_draws_are_drawn_for_models_with_other_numbers_of_seeds(make_repeat, monkeypatch):
+    """Else the interval of a difference would hold the spread of draws, which both share."""
+    monkeypatch.setattr(statistics, "_MAX_DRAWN_AT_ONCE", 10_000)  # Many batches.
+    paths = [make_repeat("a", draw, 0, skill=draw) for draw in range(4)]
+    paths += [make_repeat("b", draw, seed, skill=draw) for draw in range(4) for seed in range(3)]
+    first, second = repeat_statistics.bootstrap_cells(cells_of(paths), accuracy)
+    assert np.corrcoef(first, second)[0, 1] > 0.8
 
 
 def test_with_one_draw_a_seed_counts_and_nothing_is_corrected(make_repeat):
