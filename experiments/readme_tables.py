@@ -1,14 +1,14 @@
-"""Write the result tables from finished runs: CSV under results/, Markdown in the README.
+"""Write the result tables from finished runs: CSV under results/, Markdown in README and docs/.
 
     python experiments/readme_tables.py [RUNS ...] [--tables main_job study_fusion] [--replace]
 
 Reads every finished classifier run below RUNS (default: runs), averages over seeds, and adds 95 %
 intervals over independent groups. Tables of synthetic runs are made only with --synthetic, where
-there are no real ones; pass --out and --readme of your own then, so that they replace no real ones.
-main_job also gets a chart. A table without runs is left as it is, and so is one that would lose
-rows, or runs behind a row, since not all of its runs are below RUNS (--replace writes it all the
-same). The table of speed comes from what benchmark.py wrote to benchmarks/ in the folder of the CSV
-files. Nothing is typed by hand.
+there are no real ones; pass --out and --documents of your own then, so that they replace no real
+ones. main_job also gets a chart. A table without runs is left as it is, and so is one that would
+lose rows, or runs behind a row, since not all of its runs are below RUNS (--replace writes it all
+the same). The table of speed comes from what benchmark.py wrote to benchmarks/ in the folder of the
+CSV files. Nothing is typed by hand.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from experiments.reporting.named_tables import NAMED_TABLES, TableName
 from experiments.reporting.speed_table import read_benchmarks, speed_to_markdown
 from experiments.reporting.tables import replace_between_markers, write_table
 
+DOCUMENTS: Final = tuple(
+    map(Path, ("README.md", "docs/studies.md", "docs/siblings.md", "docs/speed.md"))
+)
 BENCHMARKS: Final = "benchmarks"
 SPEED: Final = "speed"
 
@@ -53,8 +56,8 @@ class Options:
     """Also write tables of which rows, or runs behind them, are then lost."""
     synthetic: bool = False
     """Also make tables of synthetic runs, where there are no real ones."""
-    readme: Path | None = Path("README.md")
-    """File with markers <!-- results:NAME --> to fill."""
+    documents: tuple[Path, ...] = DOCUMENTS
+    """Files with markers <!-- results:NAME -->; each table goes where its markers are."""
 
 
 def main(options: Options) -> dict[str, pd.DataFrame]:
@@ -67,11 +70,11 @@ def main(options: Options) -> dict[str, pd.DataFrame]:
             written[name] = table
     benchmarks = read_benchmarks(options.out / BENCHMARKS)
     if benchmarks:
-        _put_into(options.readme, SPEED, speed_to_markdown(benchmarks))
+        _put_into(options.documents, SPEED, speed_to_markdown(benchmarks))
     if not written and not benchmarks:
         raise ValueError(
             f"No finished classifier run on real images below {_searched(options)}, or not all "
-            "that a table needs. Pass other folders, or --synthetic with --out and --readme of "
+            "that a table needs. Pass other folders, or --synthetic with --out and --documents of "
             "your own."
         )
     if "main_job" in written:
@@ -104,9 +107,9 @@ def _write(
         )
         return None
     write_table(built, path)
-    # The README is written from what the CSV says, so that a test can compare the two.
+    # The documents are written from what the CSV says, so that a test can compare the two.
     found = pd.read_csv(path)
-    _put_into(options.readme, name, table.to_markdown(found))
+    _put_into(options.documents, name, table.to_markdown(found))
     print(f"Written to {path}\n")
     return found
 
@@ -115,13 +118,20 @@ def _searched(options: Options) -> str:
     return ", ".join(map(str, options.runs))
 
 
-def _put_into(readme: Path | None, name: str, markdown: str) -> None:
+def _put_into(documents: Sequence[Path], name: str, markdown: str) -> None:
     """Print a table and write it between the markers of its name."""
-    if readme is not None:
-        text = replace_between_markers(readme.read_text(), name, markdown)
-        with write_whole(readme) as temporary:
+    if documents:
+        document = find_document(documents, name)
+        text = replace_between_markers(document.read_text(), name, markdown)
+        with write_whole(document) as temporary:
             temporary.write_text(text)
     print(f"{markdown}\n")
+
+
+def find_document(documents: Sequence[Path], name: str) -> Path:
+    """Return the document with the markers of a table; where none has them, the first."""
+    marked = [path for path in documents if f"<!-- results:{name} -->" in path.read_text()]
+    return [*marked, *documents][0]
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def test_report_writes_the_table_from_runs_and_refuses_to_mix(tiny_bundle, tmp_p
         )
     readme = tmp_path / "README.md"
     readme.write_text("above\n<!-- results:main_job -->\nold\n<!-- /results:main_job -->\nbelow\n")
-    options = readme_tables.Options(runs=(runs,), out=tmp_path, readme=readme)
+    options = readme_tables.Options(runs=(runs,), out=tmp_path, documents=(readme,))
     with pytest.raises(ValueError, match="No finished classifier run on real images below"):
         readme_tables.main(options)
     assert "old" in readme.read_text()

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from experiments import readme_tables
+from experiments.readme_tables import DOCUMENTS, find_document
 from experiments.reporting import identity, reported, sibling_table
 from experiments.reporting.load_runs import find_classifiers
 from experiments.reporting.named_tables import NAMED_TABLES
@@ -195,6 +196,10 @@ class Marked:
     readme: Path
     out: Path
 
+    def options(self, runs: Path) -> readme_tables.Options:
+        """Return the script's options for the runs below `runs`."""
+        return readme_tables.Options(runs=(runs,), out=self.out, documents=(self.readme,))
+
 
 @pytest.fixture
 def marked(tmp_path: Path) -> Marked:
@@ -206,7 +211,9 @@ def marked(tmp_path: Path) -> Marked:
 def test_report_writes_the_table_between_its_markers(make_run, tmp_path, marked):
     make_run("small_cnn/final/seed-0", config={"variant": "final"})
     make_run("synthetic/small_cnn/final/seed-0", is_synthetic=True)
-    options = readme_tables.Options(runs=(tmp_path / "runs",), out=marked.out, readme=marked.readme)
+    options = readme_tables.Options(
+        runs=(tmp_path / "runs",), out=marked.out, documents=(marked.readme,)
+    )
     tables = readme_tables.main(options)
     assert list(tables) == ["siblings"], "a table without runs is left alone"
     assert len(tables["siblings"]) == 1, "the synthetic run is no row of it"
@@ -226,7 +233,9 @@ def test_a_table_that_would_lose_rows_is_kept_unless_told_otherwise(
     for seed in (0, 1):
         make_run(f"small_cnn/final/seed-{seed}", config={"variant": "final"}, seed=seed)
     make_run("small_cnn/reduced/seed-0", config={"variant": "reduced"})
-    options = readme_tables.Options(runs=(tmp_path / "runs",), out=marked.out, readme=marked.readme)
+    options = readme_tables.Options(
+        runs=(tmp_path / "runs",), out=marked.out, documents=(marked.readme,)
+    )
     full = readme_tables.main(options)["siblings"]
     before = marked.readme.read_text()
     for lost in ("small_cnn/reduced", "small_cnn/final/seed-1"):
@@ -264,7 +273,9 @@ def test_restricted_scores_have_a_row(make_run, tmp_path):
 
 def test_report_without_runs_or_markers_says_what_to_do(make_run, tmp_path, marked):
     make_run("other/seed-0", experiment="camelyon16_resnet18")
-    options = readme_tables.Options(runs=(tmp_path / "runs",), out=marked.out, readme=marked.readme)
+    options = readme_tables.Options(
+        runs=(tmp_path / "runs",), out=marked.out, documents=(marked.readme,)
+    )
     with pytest.raises(ValueError, match="No finished classifier run on real images below"):
         readme_tables.main(options)
     make_run("small_cnn/seed-0")
@@ -301,7 +312,7 @@ def test_times_are_readable(seconds, expected):
 @pytest.mark.parametrize("name", NAMED_TABLES)
 def test_readme_holds_the_committed_table(name):
     """What stands between the markers is what the CSV file says; neither is there alone."""
-    readme = (ROOT / "README.md").read_text()
+    readme = find_document([ROOT / path for path in DOCUMENTS], name).read_text()
     path = ROOT / "results" / f"{name}.csv"
     assert path.is_file() == (f"<!-- results:{name} -->" in readme)
     if path.is_file():
