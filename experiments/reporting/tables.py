@@ -74,6 +74,9 @@ def format_result(run: FinishedRun) -> str:
         "in brackets 95 % intervals over groups",
         "",
     ]
+    limit = run.config.get("options", {}).get("max_train_images")
+    if limit is not None:
+        lines.insert(1, f"Learnt from {run.num_train_images} images: --max-train-images {limit}")
     if run.is_synthetic:
         lines.insert(1, SYNTHETIC_NOTE)
     lines += [

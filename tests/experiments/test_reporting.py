@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,7 @@ def write_run(path: Path, summary: dict, rows: list[list]) -> FinishedRun:
     return FinishedRun(path, {}, summary)
 
 
-def test_result_shows_restricted_scores_and_what_was_left_out(tmp_path: Path):
+def test_result_shows_restricted_scores_a_limit_of_training_and_what_was_left_out(tmp_path: Path):
     scores = {"loss": 1.0, "expected_calibration_error": 0.1, "brier": 0.2}
     row = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
     test = {**scores, "per_class": dict.fromkeys(CLASSES, row)}
@@ -144,6 +145,13 @@ def test_result_shows_restricted_scores_and_what_was_left_out(tmp_path: Path):
     plain = tables.format_result(write_run(tmp_path / "plain", summary, rows))
     assert "restricted" not in plain
     assert "   587  no common counterpart: ig" in plain
+    assert "Learnt from" not in plain
+    limited = {**summary, "splits": {"train": {"images": {"a": 8, "b": 1, "c": 1}}}}
+    run = replace(
+        write_run(tmp_path / "limited", limited, rows),
+        config={"options": {"max_train_images": 10}},
+    )
+    assert "\nLearnt from 10 images: --max-train-images 10\n" in tables.format_result(run)
     test["restricted"] = {"classes": ["b", "c"]}
     run = write_run(tmp_path / "restricted", summary, rows)
     assert tables.estimate_runs([run])["accuracy"].value == 0

@@ -214,6 +214,7 @@ def test_run_folder_is_left_untouched_and_the_text_fits(run_dir, unseen, tmp_pat
     assert max(map(len, lines)) <= 80
     assert "SYNTHETIC" in printed
     assert "balanced accuracy on pbc by severity" in printed
+    assert "pbc under corruptions: n = 6 images in 6 groups;\nintervals: shift.csv" in printed
     assert Counter(table["corruption"]) == {"none": 3, "noise": 5}
     assert set(table[table["test"] == "pbc"]["images"]) == {6}
 

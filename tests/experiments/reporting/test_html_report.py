@@ -160,9 +160,31 @@ def test_pairs_are_of_the_same_share_of_labels(make_run):
     assert "3 models (6 runs) tested on 60 images in 60 groups" in sentences[0]
     assert sentences[1].startswith("With 1 % of the labels: 1. a/split-1")
     assert sentences[1].endswith("nothing to compare it with.")
-    assert f"3. b/split-10, {means[3]:.3f}" in sentences[2]
+    assert "always naming one class gives 1/3 = 0.333" in sentences[0]
+    assert f"3. b/split-10, balanced accuracy {means[3]:.3f}" in sentences[2]
     lead = -pairs.loc[0, "balanced_accuracy"]
     assert f"by {lead:.3f} [{-pairs.loc[0, 'balanced_accuracy_high']:+.3f}" in sentences[2]
+
+
+def test_the_verdict_says_who_names_one_class_only_and_calls_equals_equal(make_run):
+    always = [[0.2, 0.5, 0.3]] * 60
+    for seed in (0, 1):
+        make_run(f"a/seed-{seed}", probs=always, seed=seed)
+        path = make_run(f"b/seed-{seed}", probs=always if seed else None, skill=-4, seed=seed)
+        make_run(f"c/seed-{seed}", probs=always, seed=seed)
+    root = path.parents[1]
+
+    def judge(*names: str) -> str:
+        (test_set,) = find_test_sets(find_classifiers([root / name for name in names]))
+        results, pairs = scores.build_results(test_set), scores.build_pairs(test_set)
+        return verdict.describe_test_set(test_set, results, pairs)[1]
+
+    alike = judge("a", "c")
+    assert "1. a, balanced accuracy 0.333 [0.333, 0.333], names b only, equals 2. c (" in alike
+    assert "leads" not in alike
+    other = judge("a", "b")
+    assert "names b only, leads 2. b (" in other
+    assert ", names b only with 1 of 2 seeds) by 0." in other
 
 
 @pytest.mark.parametrize(
