@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def open_cells(
     (``WBC_100``), or one folder of images a class.
 
     Raises:
-        DatasetError: There is none of them, a class is missing from a split, or a
-            group is in two.
+        DatasetError: There is none of them, a folder is of no class, a class is missing from a
+            split, or a group is in two.
     """
     cells = read_prepared(
         root, use_masks=use_masks, check_counts=check_counts, skip_unreadable=skip_unreadable
@@ -75,6 +76,21 @@ def read_prepared(
 
 def _read_class_folders(root: Path, *, skip_unreadable: bool) -> SampleSet:
     if root.is_dir() and any(path.name.lower() in WBC_CLASSES for path in root.iterdir()):
+        # Here, since the flag with which `read_folders` would be content is no training's.
+        unknown = [
+            path.name
+            for path in sorted(root.iterdir())
+            if path.is_dir()
+            and not path.name.startswith(".")
+            and path.name.lower() not in WBC_CLASSES
+        ]
+        if unknown:
+            raise DatasetError(
+                f"{root} holds unknown class folder(s) {', '.join(unknown)}; known: "
+                f"{', '.join(WBC_CLASSES)}. Prepare the set first: python "
+                f"experiments/prepare_wbc.py --root {shlex.quote(str(root))} --out data/wbc "
+                f"--ignore-classes {shlex.join(unknown)}; then --data-root data/wbc."
+            )
         return read_folders(root, skip_unreadable=skip_unreadable)
     raise DatasetError(
         f"No WBC images under {root}. Expected {MANIFEST_NAME} as experiments/prepare_wbc.py "

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from datasets.errors import DatasetError
 from datasets.images import IMAGE_SUFFIXES
+from datasets.mask_files import MASK_FOLDERS, leave_out_masks
 
 
 def find_images(sources: Sequence[str]) -> list[Path]:
@@ -18,8 +19,9 @@ def find_images(sources: Sequence[str]) -> list[Path]:
         sources: Of each one: a file, taken whatever its ending; a folder, searched with all its
             sub-folders for image files; or a pattern with ``*``, ``?``, ``[...]`` or ``**``, whose
             matches are taken if they are image files and searched if they are folders. What a
-            folder or pattern gives is sorted; hidden files and folders are left out. A name that
-            exists is never read as a pattern.
+            folder or pattern gives is sorted; hidden files and folders are left out, and of a
+            folder also masks, beside their images or in folders named so. A name that exists is
+            never read as a pattern.
 
     Raises:
         DatasetError: A source does not exist or holds no image.
@@ -55,9 +57,15 @@ def _find(source: str) -> Iterator[Path]:
 
 def _search(folder: Path) -> Iterator[Path]:
     """Yield the images of a folder tree, sorted; linked folders, which may be loops, are left."""
+    found: list[Path] = []
     for root, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(files) if _is_image(name))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and name.lower() not in MASK_FOLDERS
+        )
+        found += (Path(root, name) for name in sorted(files) if _is_image(name))
+    yield from leave_out_masks(found, folder)
 
 
 def _is_image(name: str) -> bool:

@@ -115,10 +115,18 @@ class SampleSet:
             self, classes=(), samples=tuple(replace(s, label=None) for s in self.samples)
         )
 
-    def require_all_classes(self, label_percent: LabelPercent = 100) -> None:
+    def require_all_classes(
+        self,
+        label_percent: LabelPercent = 100,
+        advice: str = "Add images, or draw new splits with experiments/prepare_wbc.py.",
+    ) -> None:
         """Raise where a split could not be trained on or scored.
 
         A published test split may lack classes; its scores are restricted then.
+
+        Args:
+            label_percent: Share of the training labels.
+            advice: What the user can do.
 
         Raises:
             DatasetError: A split is empty, or a class has no image in a split.
@@ -132,8 +140,7 @@ class SampleSet:
                 subset = f" ({label_percent} % of the labels)" if split == "train" else ""
                 raise DatasetError(
                     f"{self.name}: no {split} images{subset} of {', '.join(empty)}. Every class "
-                    f"needs at least one image in each of {', '.join(SPLITS)}. Add images, or "
-                    "draw new splits with experiments/prepare_wbc.py."
+                    f"needs at least one image in each of {', '.join(SPLITS)}. {advice}"
                 )
 
     def require_separate_groups(self) -> None:

@@ -43,7 +43,7 @@ from experiments.grid import (
     run_cell,
 )
 from experiments.studies import STUDIES, StudyName
-from experiments.study_encoders import EncoderOptions
+from experiments.study_encoders import EncoderOptions, list_missing
 from trainers.hparams import write_hparams
 from trainers.run import remove_run, tidy_up
 
@@ -103,6 +103,11 @@ def main(options: Options) -> list[JobResult]:
     require_same_settings([cell for cell in cells if cell not in waiting], options)
     print(format_plan(options, cells, waiting))
     if options.dry_run:
+        names = {name for cell in waiting for name in cell.variant.encoders}
+        missing = list_missing(sorted(names), options, sorted({cell.draw for cell in waiting}))
+        if missing:
+            print("Not there yet, and trained or downloaded first where that can be done:")
+            print("\n".join(f"  {line}" for line in missing))
         return []
     if options.overwrite:  # Here, once: a job that is started a second time goes on.
         for cell in cells:
@@ -123,8 +128,9 @@ def main(options: Options) -> list[JobResult]:
     print(f"  tensorboard --logdir {shlex.quote(str(runs_root / EXPERIMENT))}")
     failed = [result for result in results if result.status == "failed"]
     if failed:
+        # Their reasons were told when they failed.
         print(f"{len(failed)} of {len(cells)} runs failed; the same command runs them again:")
-        print("\n".join(f"  {r.name}: {r.reason} ({r.log_path})" for r in failed))
+        print("\n".join(f"  {r.name}: see {r.log_path}" for r in failed))
         sys.exit(1)
     return results
 
@@ -142,7 +148,8 @@ def format_plan(options: Options, cells: list[GridCell], waiting: list[GridCell]
         total += seconds
         finished = len(own) - len(left)
         lines.append(f"{name:28}{percent:>6} %{len(own):6}{finished:10}{seconds / 60:14.1f}")
-    lines.append(f"{len(waiting)} runs left, about {total / 3600:.1f} hours on two cores")
+    time = f"{total / 3600:.1f} hours" if total >= 3600 else f"{total / 60:.1f} minutes"
+    lines.append(f"{len(waiting)} runs left, about {time} on two cores")
     return "\n".join(lines)
 
 

@@ -70,7 +70,9 @@ def main(options: Options) -> Path:
     fabric = launch_fabric(options.device, options.precision, options.seed)
     tiles, open_images = _read_tiles(options)
     tiles = limit_training(tiles, options.max_train_images)
-    tiles.require_all_classes()
+    tiles.require_all_classes(
+        advice="Add tiles, or cut more slides with experiments/tile_slides.py."
+    )
     epochs = SYNTHETIC_EPOCHS if tiles.is_synthetic else EPOCHS
     config = options.trainer_config(epochs, augment="flips-15")
     seed_all(options.seed)

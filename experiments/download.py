@@ -4,6 +4,7 @@
 
 Resumes where an earlier call stopped. Sets behind a form or a login are not downloaded: the steps
 and what to place where are printed instead. python experiments/list_sources.py shows all names.
+Exit code 1: nothing was downloaded, for want of --accept-licence or since it is done by hand.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from datasets.downloads.unpack import unpack
 from experiments.cli import run_script
 
 ARCHIVE_SUFFIXES = (".zip", ".gz")
+_NOTHING = 1
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,11 @@ class Options:
 
 
 def main(options: Options) -> list[Path]:
-    """Print card and steps, fetch what may be fetched; return the new files and folders."""
+    """Print card and steps, fetch what may be fetched; return the new files and folders.
+
+    Raises:
+        SystemExit: With code 1, where nothing was downloaded.
+    """
     print(f"{options.source}\n{textwrap.indent(SOURCES[options.source].card, '  ')}\n")
     files = [
         file
@@ -71,10 +77,10 @@ def main(options: Options) -> list[Path]:
     if steps:
         print(textwrap.fill(steps.replace("OUT", str(options.out)), 98))
     if not files:
-        return []
+        sys.exit(_NOTHING)
     if not options.accept_licence:
         print("Nothing was downloaded. If you keep to the licence, add --accept-licence.")
-        return []
+        sys.exit(_NOTHING)
     new: list[Path] = []
     for file in files:
         path = fetch_file(file.url, options.out / file.name, checksum=file.checksum)

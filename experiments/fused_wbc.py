@@ -143,10 +143,8 @@ def find_prcc_run(options: TissueOptions) -> Path:
     Raises:
         RunError: It is missing, and so are the images to train one.
     """
-    if options.prcc_run is not None:
-        return options.prcc_run
-    run_dir = options.find_runs_root() / prcc_autoencoder.EXPERIMENT / f"seed-{ENCODER_SEED}"
-    if (run_dir / SUMMARY).is_file():
+    run_dir = locate_prcc_run(options)
+    if options.prcc_run is not None or (run_dir / SUMMARY).is_file():
         return run_dir
     _require_data(options, run_dir, prcc.FOLDER, "experiments/prcc_autoencoder.py", "--prcc-run")
     return prcc_autoencoder.main(options_for(prcc_autoencoder.Options, options, ENCODER_SEED))
@@ -158,10 +156,8 @@ def find_cam16_run(options: TissueOptions) -> Path:
     Raises:
         RunError: It is missing, and so are the tiles to train one.
     """
-    if options.cam16_run is not None:
-        return options.cam16_run
-    run_dir = options.find_runs_root() / camelyon16_resnet18.EXPERIMENT / f"seed-{ENCODER_SEED}"
-    if (run_dir / SUMMARY).is_file():
+    run_dir = locate_cam16_run(options)
+    if options.cam16_run is not None or (run_dir / SUMMARY).is_file():
         return run_dir
     script = "experiments/camelyon16_resnet18.py"
     _require_data(options, run_dir, camelyon16.FOLDER, script, "--cam16-run")
@@ -173,6 +169,18 @@ def find_cam16_run(options: TissueOptions) -> Path:
             backbone_weights=options.backbone_weights,
         )
     )
+
+
+def locate_prcc_run(options: TissueOptions) -> Path:
+    """Return where the autoencoder run is, or would be."""
+    root = options.find_runs_root()
+    return options.prcc_run or root / prcc_autoencoder.EXPERIMENT / f"seed-{ENCODER_SEED}"
+
+
+def locate_cam16_run(options: TissueOptions) -> Path:
+    """Return where the tumor classifier run is, or would be."""
+    root = options.find_runs_root()
+    return options.cam16_run or root / camelyon16_resnet18.EXPERIMENT / f"seed-{ENCODER_SEED}"
 
 
 def _require_data(

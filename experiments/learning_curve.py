@@ -24,7 +24,12 @@ from PIL import Image
 
 from datasets.files import write_whole
 from experiments.cli import run_script
-from experiments.reporting.learning_curve import draw_label_curve, format_repeats, format_tests
+from experiments.reporting.learning_curve import (
+    draw_label_curve,
+    format_repeats,
+    format_tests,
+    format_training_images,
+)
 from experiments.reporting.load_runs import find_classifiers
 from experiments.reporting.repeat_statistics import build_repeat_table
 from experiments.reporting.repeat_tests import build_test_table, compare_cells
@@ -60,7 +65,12 @@ def main(options: Options) -> dict[str, pd.DataFrame]:
         "repeats": build_repeat_table(cells),
         "tests": build_test_table(compare_cells(cells, options.reference)),
     }
-    text = f"{format_repeats(tables['repeats'])}\n\n{format_tests(tables['tests'])}"
+    blocks = (
+        format_repeats(tables["repeats"]),
+        format_training_images(cells),
+        format_tests(tables["tests"]),
+    )
+    text = "\n\n".join(block for block in blocks if block)
     print(text)
     if options.out is not None:
         with write_whole(options.out / "learning_curve.txt") as temporary:

@@ -3,9 +3,9 @@
     python experiments/predict.py RUN IMAGE|DIR|GLOB... [--out predictions.csv]
 
 Works from the run folder of any finished classifier alone, wherever it lies: model, input size and
-class names are in it. Folders are searched with all sub-folders; quote patterns with wildcards.
-Images that cannot be read are listed and passed over. With --explain DIR it writes Grad-CAM
-overlays; with --feature-maps LAYER --feature-maps-out DIR what that layer sees.
+class names are in it. Folders are searched with all sub-folders, masks left out; quote patterns
+with wildcards. Images that cannot be read are listed and passed over. With --explain DIR it writes
+Grad-CAM overlays; with --feature-maps LAYER --feature-maps-out DIR what that layer sees.
 
 Time: README, Predictions. The probabilities are those of the run's predictions.csv, with --tempered
 those that calibrate.py has mended.

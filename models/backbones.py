@@ -26,6 +26,7 @@ IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 RANDOM: Final = "random"
 PRETRAINED: Final = "pretrained"
+WEIGHTS_FLAG: Final = "--backbone-weights"
 
 _HEAD_NAMES: Final = ("fc", "classifier", "heads", "head")
 _CONNECT_SECONDS: Final = 10
@@ -61,13 +62,14 @@ class Backbone:
     std: tuple[float, float, float] = IMAGENET_STD
 
 
-def build_backbone(name: str, weights: str = PRETRAINED) -> Backbone:
+def build_backbone(name: str, weights: str = PRETRAINED, flag: str = WEIGHTS_FLAG) -> Backbone:
     """Return a backbone with its weights.
 
     Args:
         name: A torchvision classifier (tried first) or a timm model, e.g. ``resnet18``.
         weights: ``pretrained`` (the library's default weights, from its cache or by download),
             ``random``, or the path of a safetensors file or state dict of the model or its trunk.
+        flag: With which the user chooses the weights.
 
     Raises:
         ModelError: No such backbone.
@@ -87,7 +89,8 @@ def build_backbone(name: str, weights: str = PRETRAINED) -> Backbone:
         trunk = timm.create_model(name, pretrained=False, num_classes=0)
         input_size, mean, std = _timm_input(trunk)
     if weights == PRETRAINED:
-        state = _torchvision_state(name) if is_torchvision else _timm_state(name)
+        read = _torchvision_state if is_torchvision else _timm_state
+        state = read(name, flag)
         load_weights(trunk, state, f"the pretrained weights of {name}")
     elif weights != RANDOM:
         load_weights(trunk, read_state(Path(weights)), weights)
@@ -193,7 +196,7 @@ def _timm_input(trunk: nn.Module) -> _Input:
     return config["input_size"][1:], tuple(config["mean"]), tuple(config["std"])
 
 
-def _torchvision_state(name: str) -> Mapping[str, Tensor]:
+def _torchvision_state(name: str, flag: str) -> Mapping[str, Tensor]:
     weights = torchvision.models.get_model_weights(name)
     default = weights.DEFAULT
     try:
@@ -204,22 +207,22 @@ def _torchvision_state(name: str) -> Mapping[str, Tensor]:
             ).close()
         state: Mapping[str, Tensor] = default.get_state_dict(progress=True, check_hash=True)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
-        raise _no_pretrained(name, error) from error
+        raise _no_pretrained(name, error, flag) from error
     return state
 
 
-def _timm_state(name: str) -> Mapping[str, Tensor]:
+def _timm_state(name: str, flag: str) -> Mapping[str, Tensor]:
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:
-        raise _no_pretrained(name, error) from error
+        raise _no_pretrained(name, error, flag) from error
     return model.state_dict()
 
 
-def _no_pretrained(name: str, error: Exception) -> WeightsError:
+def _no_pretrained(name: str, error: Exception, flag: str = WEIGHTS_FLAG) -> WeightsError:
     return WeightsError(
         f"The pretrained weights of {name} are neither in the cache nor to be downloaded "
         f"({error}). Three ways out: (1) go online once, so that they are cached; (2) pass "
-        "--backbone-weights PATH, a safetensors file or state dict; (3) pass --backbone-weights "
+        f"{flag} PATH, a safetensors file or state dict; (3) pass {flag} "
         "random, which makes the encoder an untrained control."
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.autoencoder import Autoencoder
-from models.backbones import RANDOM, build_backbone
+from models.backbones import RANDOM, WEIGHTS_FLAG, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
 from models.depths import Statistic, map_encoder, pool_encoder, pooled_encoder, shrink_encoder
 from models.frozen import Encoder, FrozenEncoder, unfreeze
@@ -37,23 +37,23 @@ class EncoderSpec:
     pool: int = 1
     is_frozen: bool = True
 
-    def build(self, weights: str = RANDOM) -> Encoder:
-        """Return the encoder; `weights` are those of the backbone.
+    def build(self, weights: str = RANDOM, flag: str = WEIGHTS_FLAG) -> Encoder:
+        """Return the encoder; `weights` are those of the backbone, which `flag` chooses.
 
         Raises:
             ModelError: There is no such encoder.
             WeightsError: The weights are not to be had.
         """
-        encoder = self._build_frozen(weights)
+        encoder = self._build_frozen(weights, flag)
         return encoder if self.is_frozen else unfreeze(encoder)
 
-    def _build_frozen(self, weights: str) -> FrozenEncoder:
+    def _build_frozen(self, weights: str, flag: str) -> FrozenEncoder:
         if self.kind == "autoencoder":
             encoder = Autoencoder().frozen_encoder()
             return encoder if self.pool == 1 else shrink_encoder(encoder, self.pool)
         if self.kind == "latents":
             return pool_encoder(Autoencoder().frozen_encoder(), self.statistics)
-        backbone = build_backbone(self.backbone, weights)
+        backbone = build_backbone(self.backbone, weights, flag)
         if self.kind == "camelyon":
             return CamelyonClassifier(backbone).frozen_encoder()
         if self.kind == "map":

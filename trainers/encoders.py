@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from models.autoencoder import Autoencoder
-from models.backbones import RANDOM, Backbone, build_backbone
+from models.backbones import RANDOM, WEIGHTS_FLAG, Backbone, build_backbone
 from models.camelyon_classifier import CamelyonClassifier
 from models.depths import Statistic, find_depths, pool_encoder, pooled_encoder, shrink_encoder
 from models.encoder_spec import EncoderSpec
@@ -154,15 +154,20 @@ def untrained_encoder(spec: EncoderSpec, seed: int) -> TrainedEncoder:
     return TrainedEncoder(spec, encoder, origin, is_synthetic=False, git_commit=None)
 
 
-def library_encoder(spec: EncoderSpec, weights: str) -> TrainedEncoder:
+def library_encoder(spec: EncoderSpec, weights: str, flag: str = WEIGHTS_FLAG) -> TrainedEncoder:
     """Return an encoder inside a backbone with a library's or a file's weights.
+
+    Args:
+        spec: Of the encoder.
+        weights: As `build_backbone` takes them.
+        flag: With which the user chooses them.
 
     Raises:
         ModelError: There is no such encoder.
         WeightsError: The weights are not to be had.
     """
     return TrainedEncoder(
-        spec, spec.build(weights), f"{spec.backbone}, {Path(weights).name}", False, None
+        spec, spec.build(weights, flag), f"{spec.backbone}, {Path(weights).name}", False, None
     )
 
 

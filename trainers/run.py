@@ -189,17 +189,28 @@ class Run:
     def _require_same(self, content: dict[str, Any]) -> None:
         """Raise unless the folder's run has these settings."""
         earlier = read_json(self.run_dir / CONFIG)
-        differences = [
-            f"{name}: {earlier.get(name)} there, {content.get(name)} now"
-            for name in sorted({*earlier, *content} - {"options"})
-            if earlier.get(name) != content.get(name)
-        ]
+        earlier.pop("options", None)
+        differences = _find_differences(
+            earlier, {name: value for name, value in content.items() if name != "options"}
+        )
         if differences:
             listed = "\n  ".join(differences)
             raise RunError(
                 f"{self.run_dir} cannot be resumed with other settings:\n  {listed}\nPass the "
                 "earlier settings, or --overwrite to start again, or another --runs-root."
             )
+
+
+def _find_differences(there: Mapping[str, Any], now: Mapping[str, Any], of: str = "") -> list[str]:
+    """Return what differs by dotted name, e.g. ``trainer.epochs: 2 there, 3 now``."""
+    differences: list[str] = []
+    for name in sorted({*there, *now}):
+        old, new = there.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            differences += _find_differences(old, new, f"{of}{name}.")
+        elif old != new:
+            differences.append(f"{of}{name}: {old} there, {new} now")
+    return differences
 
 
 def remove_run(run_dir: Path) -> None:

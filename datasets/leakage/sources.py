@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from datasets.errors import DatasetError, UnreadableImageError
+from datasets.errors import DatasetError
 from datasets.image_roots import ImageRoot
-from datasets.images import IMAGE_SUFFIXES, read_image
+from datasets.images import IMAGE_SUFFIXES
 from datasets.leakage.audit import AuditedImage
 from datasets.leakage.reading import place_tile
 from datasets.manifest import MANIFEST_NAME, read_manifest
+from datasets.mask_files import MASK_FOLDERS, leave_out_masks
 from datasets.taxonomy import SPLITS
 from datasets.wsi.manifest import TILES_NAME
 from datasets.wsi.store import IGNORED, UNLABELLED
@@ -29,10 +29,6 @@ as the Kaggle set."""
 
 TILE_COLUMNS: Final = ("sample_id", "path", "label", "split", "group")
 """Of ``tiles.csv``, those that the audit reads."""
-
-MASK_FOLDERS: Final = frozenset({"mask", "masks"})
-
-_MAX_MASK_LEVELS: Final = 16
 
 log = logging.getLogger(__name__)
 
@@ -132,14 +128,9 @@ def _make_tile(row: Mapping[str, str], files: ImageRoot, source: Path, where: st
 
 def _read_tree(root: Path) -> list[AuditedImage]:
     files = sorted(path for path in root.rglob("*") if _is_image(path, root))
-    names = Counter(path.with_suffix("") for path in files)
-    masks = {path for path in files if names[path.with_suffix("")] > 1 and _is_mask(path)}
-    if masks:
-        log.info("%s: %d masks beside their images are left out.", root, len(masks))
     return [
         AuditedImage(path, root, label=path.parent.name, split=_find_split(path, root))
-        for path in files
-        if path not in masks
+        for path in leave_out_masks(files, root)
     ]
 
 
@@ -151,16 +142,6 @@ def _is_image(path: Path, root: Path) -> bool:
         and not any(part.lower() in MASK_FOLDERS for part in parts[:-1])
         and path.is_file()
     )
-
-
-def _is_mask(path: Path) -> bool:
-    """Return whether a file is a PNG of a few levels, as segmentation_WBC's 001.png by 001.bmp."""
-    if path.suffix.lower() != ".png":
-        return False
-    try:
-        return read_image(path).getcolors(_MAX_MASK_LEVELS) is not None
-    except UnreadableImageError:
-        return False
 
 
 def _find_split(path: Path, root: Path) -> str:

@@ -94,8 +94,8 @@ def _find_scale(slide: Slide, mpp: float | None, level: int | None) -> float:
     if slide.mpp is None or mpp is None:
         raise DatasetError(
             f"{slide.path} does not state its µm per pixel (mpp), so it cannot be cut at --mpp "
-            f"{mpp}. Pass --level 0 (its levels: 0 to {last}) instead of --mpp to cut it at the "
-            "resolution of a level, whatever that is on the glass."
+            f"{mpp}. Cut it into another --out with --level 0 (its levels: 0 to {last}) instead of "
+            "--mpp, at the resolution of a level, whatever that is on the glass."
         )
     if mpp < slide.mpp * FINEST_UPSAMPLING:
         raise DatasetError(

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ from datasets.errors import DatasetError
 from datasets.files import write_whole
 from datasets.splits import draw_parts
 from datasets.taxonomy import SPLITS, TILE_CLASSES, Split
-from datasets.wsi.store import TILES_FOLDER, SlideFacts, TileTable, read_table
+from datasets.wsi.store import TILES_FOLDER, UNLABELLED, SlideFacts, TileTable, read_table
 
 TILES_NAME: Final = "tiles.csv"
 TILES_INFO_NAME: Final = "tiles.json"
@@ -36,7 +36,8 @@ def write_tile_manifest(
     """Write ``tiles.csv`` and ``tiles.json`` of all finished slides below `out`.
 
     The splits are a function of the finished slides, `fractions` and `seed`. Where there are too
-    few slides for them the column ``split`` is empty and a warning says so.
+    few slides for them the column ``split`` is empty and a warning says so, as where no tile has a
+    label.
 
     Args:
         out: Folder in which the slides were cut.
@@ -49,7 +50,10 @@ def write_tile_manifest(
     """
     slides = _drop_copies([read_table(path) for path in sorted((out / TILES_FOLDER).glob("*.h5"))])
     split_of_group: Mapping[str, str] = {}
-    if any(label in TILE_CLASSES for _, table in slides for label in table.labels):
+    labels = Counter(label for _, table in slides for label in table.labels)
+    if labels and set(labels) == {UNLABELLED}:
+        log.warning("No training with these tiles: %s", explain_unlabelled(labels.total()))
+    elif not labels.keys().isdisjoint(TILE_CLASSES):
         try:
             split_of_group = draw_slide_splits(slides, fractions, seed)
         except DatasetError as error:
@@ -115,6 +119,14 @@ def _require_groups(
             f"{', '.join(open_splits)} need {len(open_splits)} patients each with tiles of both "
             f"classes to draw from; there are {found}. Cut more slides into the same --out."
         )
+
+
+def explain_unlabelled(number: int) -> str:
+    """Return why so many tiles, all that there are, have no label, and what to do."""
+    return (
+        f"{number} tiles are unlabelled: no NAME.xml was found for their slides. Pass "
+        "tile_slides.py --annotations DIR, the folder of these files; it cuts the slides again."
+    )
 
 
 def hash_origin(facts: SlideFacts, x: int, y: int) -> str:

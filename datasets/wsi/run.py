@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -104,9 +107,20 @@ def _require_same_options(out: Path, options: TilingOptions) -> None:
             continue  # Broken: it is cut again.
         if found != options.to_json():
             raise DatasetError(
-                f"{out} holds tiles cut with other options:\n  {found}\nthan now:\n  "
-                f"{options.to_json()}\nPass --overwrite to cut all again, or another --out."
+                f"{out} holds tiles cut with other options; then -> now:\n  "
+                f"{_format_changes(json.loads(found), asdict(options))}\nPass --overwrite to cut "
+                "all again, or another --out."
             )
+
+
+def _format_changes(earlier: Any, now: dict[str, Any]) -> str:
+    """Return the options that differ, as in ``level: null -> 0, mpp: 0.5 -> null``."""
+    told = earlier if isinstance(earlier, dict) else {}
+    return ", ".join(
+        f"{name}: {json.dumps(told.get(name))} -> {json.dumps(now.get(name))}"
+        for name in sorted({*told, *now})
+        if told.get(name) != now.get(name)
+    )
 
 
 def _is_finished(job: TilingJob) -> bool:

@@ -18,7 +18,13 @@ from datasets.safe_hdf5 import HDF5_ERRORS
 from datasets.safe_json import read_json_object
 from datasets.samples import Sample, SampleSet
 from datasets.taxonomy import SPLITS, TILE_CLASSES
-from datasets.wsi.manifest import TILE_COLUMNS, TILES_INFO_NAME, TILES_NAME, hash_origin
+from datasets.wsi.manifest import (
+    TILE_COLUMNS,
+    TILES_INFO_NAME,
+    TILES_NAME,
+    explain_unlabelled,
+    hash_origin,
+)
 from datasets.wsi.store import IGNORED, UNLABELLED, TilePixels, open_tiles, read_table
 
 
@@ -31,8 +37,8 @@ def read_slide_tiles(root: Path) -> SampleSet:
     """Return the normal and tumor tiles of all slides below `root`, split by patient.
 
     Raises:
-        DatasetError: The manifest is broken, a tile file is missing, there were too few slides to
-            draw splits, or a patient is in two splits.
+        DatasetError: The manifest is broken, no tile has a label, a tile file is missing, there
+            were too few slides to draw splits, or a patient is in two splits.
     """
     path, info_path = root / TILES_NAME, root / TILES_INFO_NAME
     try:
@@ -59,6 +65,8 @@ def read_slide_tiles(root: Path) -> SampleSet:
         for number, row in enumerate(rows, start=1)
         if row["label"] not in (IGNORED, UNLABELLED)
     ]
+    if rows and all(row["label"] == UNLABELLED for row in rows):
+        raise DatasetError(f"{path}: {explain_unlabelled(len(rows))}")
     twice = [name for name, n in Counter(s.sample_id for s in samples).items() if n > 1]
     if twice:
         raise DatasetError(f"{path}: sample_id {twice[0]!r} stands more than once.")

@@ -17,14 +17,15 @@ from experiments.reporting.tables import SYNTHETIC_NOTE
 
 _WIDTH = 80
 _NAME_WIDTH = 37
+_COUNT_WIDTH = 12
 
 
 def build_run_table(aligned: AlignedRuns) -> pd.DataFrame:
     """Return a row a run.
 
     Columns: letter, run, experiment, seed, data, parameters (trained), frozen_parameters, epochs,
-    seconds, images, groups, and accuracy, balanced_accuracy, macro_f1 and macro_auroc with their
-    95 % intervals over groups (``_low``, ``_high``).
+    train_images, seconds, images, groups, and accuracy, balanced_accuracy, macro_f1 and macro_auroc
+    with their 95 % intervals over groups (``_low``, ``_high``).
     """
     rows = []
     for index, run in enumerate(aligned.runs):
@@ -39,6 +40,7 @@ def build_run_table(aligned: AlignedRuns) -> pd.DataFrame:
             "parameters": parameters.get("trained"),
             "frozen_parameters": parameters.get("frozen"),
             "epochs": summary.get("epochs"),
+            "train_images": run.num_train_images,
             "seconds": summary.get("seconds"),
             "images": aligned.num_images,
             "groups": aligned.num_groups,
@@ -121,16 +123,22 @@ def _format_head(aligned: AlignedRuns) -> str:
 
 
 def _format_runs(table: pd.DataFrame) -> str:
-    lines = [f"   {'run':{_NAME_WIDTH}}{'trained':>12}{'frozen':>12}{'epochs':>7}{'time (s)':>9}"]
+    has_counts = table["train_images"].nunique(dropna=False) > 1
+    width = _NAME_WIDTH - _COUNT_WIDTH * has_counts
+    count = f"{'learnt from':>{_COUNT_WIDTH}}" if has_counts else ""
+    lines = [f"   {'run':{width}}{count}{'trained':>12}{'frozen':>12}{'epochs':>7}{'time (s)':>9}"]
     for row in table.to_dict("records"):
         name = row["run"]
-        if len(name) > _NAME_WIDTH:
-            name = f"…{name[1 - _NAME_WIDTH :]}"
+        if len(name) > width:
+            name = f"…{name[1 - width :]}"
+        count = f"{_whole(row['train_images']):>{_COUNT_WIDTH}}" if has_counts else ""
         lines.append(
-            f"{row['letter']}  {name:{_NAME_WIDTH}}{_whole(row['parameters']):>12}"
+            f"{row['letter']}  {name:{width}}{count}{_whole(row['parameters']):>12}"
             f"{_whole(row['frozen_parameters']):>12}{_whole(row['epochs']):>7}"
             f"{_whole(row['seconds']):>9}"
         )
+    if has_counts:
+        lines.append("   learnt from: training images, which differ")
     lines += ["", f"   {'accuracy':22}{'balanced accuracy':22}{'macro F1':22}macro AUC"]
     for row in table.to_dict("records"):
         scores = "".join(f"{format_score(row, name):22}" for name in METRICS)

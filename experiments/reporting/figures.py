@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -73,27 +74,24 @@ def draw_image_pairs(above: Sequence[Picture], below: Sequence[Picture]) -> Pict
 def draw_learning_curve(table: pd.DataFrame, title: str) -> Figure:
     """Return accuracy and balanced accuracy over the share of labels, a line an experiment.
 
-    Points are means over seeds, bars their 95 % intervals over groups.
+    Points are means over seeds, hollow where there is one seed only, bars their 95 % intervals over
+    groups, small dots the single seeds.
 
     Args:
-        table: As `tables.build_result_table` returns it.
+        table: As `tables.build_result_table` returns it. Without the scores by seed, which tables
+            of earlier runs lack, there are no dots.
         title: Of the figure.
     """
     figure = Figure(figsize=(8, 3.4), dpi=_DPI, layout="constrained")
-    figure.suptitle(title, fontsize=10)
     metrics = ("accuracy", "balanced_accuracy")
+    has_values = all(f"{metric}_values" in table for metric in metrics)
+    legend = "bars: 95 % intervals over test images"
+    legend += "; dots: seeds" if has_values else ""
+    legend += "; hollow: one seed only" if (table["seeds"] == 1).any() else ""
+    figure.suptitle(f"{title}\n{legend}", fontsize=10)
     for axes, metric in zip(figure.subplots(1, 2, sharey=True), metrics, strict=True):
         for (experiment, epochs), rows in table.groupby(["experiment", "epochs"]):
-            value = rows[metric]
-            below, above = value - rows[f"{metric}_low"], rows[f"{metric}_high"] - value
-            axes.errorbar(
-                rows["label_percent"],
-                value,
-                yerr=[below, above],
-                marker="o",
-                capsize=3,
-                label=f"{experiment}, {epochs} epochs",
-            )
+            _draw_scores(axes, rows, metric, f"{experiment}, {epochs} epochs", has_values)
         axes.set_xscale("log")
         axes.set_xticks([1, 10, 50, 100], ["1", "10", "50", "100"])
         axes.minorticks_off()
@@ -103,3 +101,21 @@ def draw_learning_curve(table: pd.DataFrame, title: str) -> Figure:
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=8)
     return figure
+
+
+def _draw_scores(axes: Axes, rows: pd.DataFrame, metric: str, label: str, has_values: bool) -> None:
+    value = rows[metric]
+    below, above = value - rows[f"{metric}_low"], rows[f"{metric}_high"] - value
+    bars = axes.errorbar(
+        rows["label_percent"], value, yerr=[below, above], marker="o", capsize=3, label=label
+    )
+    colour = bars.lines[0].get_color()
+    single = rows[rows["seeds"] == 1]
+    axes.plot(
+        single["label_percent"], single[metric], "o", color=colour, markerfacecolor="white",
+        zorder=bars.lines[0].get_zorder() + 1,
+    )  # fmt: skip
+    if has_values:
+        for percent, text in zip(rows["label_percent"], rows[f"{metric}_values"], strict=True):
+            values = [float(part) for part in str(text).split()]
+            axes.plot([percent] * len(values), values, ".", color=colour, alpha=0.45, markersize=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -21,6 +22,10 @@ from experiments.reporting.shift_tables import (
 
 _COLUMNS: Final = 3
 _SIDE: Final = 150
+_LEAST_WIDTH: Final = 5.8
+"""Inches that the line below the title needs."""
+_LETTERS_AN_INCH: Final = 11.5
+"""Of the title."""
 _METRICS: Final = (("accuracy", "tab:blue"), ("balanced_accuracy", "tab:orange"))
 
 
@@ -41,7 +46,10 @@ def draw_corruption_curves(
     names = [name for name in titles if name in set(table["corruption"])]
     columns = min(_COLUMNS, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(3.3 * columns + 0.4, 2.7 * rows + 1), dpi=DPI, layout="constrained")
+    width = max(_LEAST_WIDTH, 3.3 * columns + 0.4)
+    heading = textwrap.wrap(title, int(_LETTERS_AN_INCH * width))
+    height = 2.7 * rows + 1 + 0.17 * (len(heading) - 1)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axes, name in zip(panels.flat, names, strict=False):
         curve = select_curve(table, test, name)
@@ -62,7 +70,7 @@ def draw_corruption_curves(
         f"n = {first['images']} images in {first['groups']} groups; bands: 95 % intervals over "
         "groups"
     )
-    figure.suptitle(escape(f"{title}\n{counts}"), fontsize=10)
+    figure.suptitle(escape("\n".join([*heading, counts])), fontsize=10)
     figure.supylabel("score", fontsize=9)
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=2)

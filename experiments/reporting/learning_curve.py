@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.reporting.canvas import DPI, Picture, escape, to_pixels
+from experiments.reporting.repeats import Cell
 from experiments.reporting.statistics import METRICS
 from experiments.reporting.tables import SYNTHETIC_NOTE
 
@@ -82,6 +84,31 @@ def format_repeats(table: pd.DataFrame) -> str:
                 f"n = {row['test_images']}"
             )
             lines += [f"    {_title(name):18} {_format_score(row, name)}" for name in METRICS]
+    return "\n".join(lines)
+
+
+def format_training_images(cells: Sequence[Cell]) -> str:
+    """Return a line a share of labels at which models learnt from different numbers of images."""
+    lines = []
+    for percent in sorted({cell.label_percent for cell in cells}):
+        by_draw: dict[int, set[int]] = {}
+        by_model: dict[str, set[int]] = {}
+        for cell in cells:
+            for (draw, _), repeat in cell.repeats.items():
+                number = repeat.run.num_train_images
+                if cell.label_percent == percent and number is not None:
+                    by_draw.setdefault(draw, set()).add(number)
+                    by_model.setdefault(cell.model, set()).add(number)
+        if any(len(numbers) > 1 for numbers in by_draw.values()):
+            told = ", ".join(
+                f"{model[-_MAX_NAME:]} from {_range_of(pd.Series(sorted(numbers)))}"
+                for model, numbers in by_model.items()
+            )
+            lines += textwrap.wrap(
+                f"With {percent} % of the labels the models learnt from different numbers of "
+                f"training images: {told}.",
+                _WIDTH,
+            )
     return "\n".join(lines)
 
 

@@ -52,6 +52,12 @@ class FinishedRun:
         return list(self.summary["test"]["per_class"])
 
     @property
+    def num_train_images(self) -> int | None:
+        """How many images it learnt from, masked ones too; None where the summary does not say."""
+        counts = self.summary.get("splits", {}).get("train", {}).get("images")
+        return sum(counts.values()) if counts else None
+
+    @property
     def other_tests(self) -> list[str]:
         """Names of further tests: other test sets, or the model after an earlier stage."""
         return list(self.summary.get("other_tests", {}))

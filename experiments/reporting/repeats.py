@@ -110,7 +110,11 @@ def collect_cells(runs: Sequence[FinishedRun]) -> list[Cell]:
     found: dict[tuple[str, int], dict[tuple[int, int], Repeat]] = {}
     for run in runs:
         if set(run.classes) != set(first.classes):
-            raise ValueError(f"{run.path} and {first.path} know different classes.")
+            raise ValueError(
+                f"{first.path} and {run.path} know different classes: {', '.join(first.classes)} "
+                f"there, {', '.join(run.classes)} here. Pass folders of runs of one kind, e.g. "
+                "RUNS/base_wbc RUNS/fused_wbc."
+            )
         repeat, images = _read_repeat(run, first.classes)
         path, others = tested.setdefault(repeat.draw, (run.path, images))
         if images != others:

@@ -222,7 +222,12 @@ def _format_tests(table: pd.DataFrame) -> list[str]:
 def _format_corruptions(table: pd.DataFrame, test: str) -> list[str]:
     names = list(dict.fromkeys(table["corruption"]))
     names.remove(NO_CORRUPTION)
-    lines = []
+    some = select_curve(table, test, names[0]).iloc[0]
+    lines = [
+        f"{test} under corruptions: n = {some['images']} images in {some['groups']} groups;",
+        "intervals: shift.csv",
+        "",
+    ]
     for metric in ("accuracy", "balanced_accuracy"):
         heads = "".join(f"{severity:>9}" for severity in ("clean", *range(1, 6)))
         lines += [f"{metric.replace('_', ' ')} on {test} by severity", f"  {'':12}{heads}"]

@@ -74,6 +74,9 @@ def format_result(run: FinishedRun) -> str:
         "in brackets 95 % intervals over groups",
         "",
     ]
+    limit = run.config.get("options", {}).get("max_train_images")
+    if limit is not None:
+        lines.insert(1, f"Learnt from {run.num_train_images} images: --max-train-images {limit}")
     if run.is_synthetic:
         lines.insert(1, SYNTHETIC_NOTE)
     lines += [
@@ -120,9 +123,9 @@ def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 
     Columns: experiment, data, label_percent, epochs, seeds, train_images, test_images,
     test_groups; for each metric its mean over seeds, the standard deviation over seeds (empty for
-    one seed), and the 95 % interval of the mean over groups. Where a test split lacks classes also
-    ``restricted_to``, those it holds, and the metrics once more, each with ``restricted_`` before
-    its name.
+    one seed), the 95 % interval of the mean over groups, and the ``_values`` by seed. Where a test
+    split lacks classes also ``restricted_to``, those it holds, and the metrics once more, each with
+    ``restricted_`` before its name.
 
     Raises:
         ValueError: Synthetic and real runs are mixed.
@@ -147,6 +150,9 @@ def build_result_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
         row["test_images"] = estimates["accuracy"].num_images
         row["test_groups"] = estimates["accuracy"].num_groups
         row |= score_columns(members, estimates)
+        for name in METRICS:
+            values = (run.summary["test"][name] for run in members)
+            row[f"{name}_values"] = " ".join(f"{value:.4f}" for value in values)
         if "restricted" in members[0].summary["test"]:
             row["restricted_to"] = " ".join(members[0].summary["test"]["restricted"]["classes"])
             row |= score_columns(

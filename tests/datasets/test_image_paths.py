@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from datasets.errors import DatasetError
 from datasets.image_paths import find_images
@@ -26,6 +28,21 @@ def names(sources: list[str]) -> list[str]:
 
 def test_folder_is_searched_with_its_subfolders_and_sorted_without_hidden_files(tree: Path):
     assert names(["."]) == ["a.JPG", "b.png", "cell[1].png", "sub/c.tiff", "sub/deep/d.bmp"]
+
+
+def test_masks_in_a_folder_are_left_out_and_counted(tmp_path: Path, caplog):
+    for name in ("001.bmp", "002.bmp"):
+        noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / name)
+    mask = Image.fromarray(np.eye(40, dtype=np.uint8) * 255)
+    for name in ("001.png", "alone.png", "mask/001.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        mask.save(tmp_path / name)
+    caplog.set_level("INFO")
+    found = [Path(name).name for name in names([str(tmp_path)])]
+    assert found == ["001.bmp", "002.bmp", "alone.png"]
+    assert caplog.messages == [f"{tmp_path}: 1 masks beside their images are left out."]
+    assert len(names([str(tmp_path / "001.png"), str(tmp_path / "*.png")])) == 2, "named by hand"
 
 
 def test_pattern_takes_images_and_searches_folders(tree: Path):

@@ -132,6 +132,18 @@ def test_missing_root_is_refused_with_what_is_expected(tmp_path: Path):
         open_cells(tmp_path, 100)
 
 
+def test_a_training_that_meets_an_unknown_folder_is_sent_to_the_script_that_leaves_it_out(
+    folders: Path,
+):
+    (folders / "Large Platelet").mkdir()
+    with pytest.raises(
+        DatasetError,
+        match=r"prepare_wbc\.py --root .* --out data/wbc --ignore-classes 'Large Platelet'; then "
+        r"--data-root data/wbc",
+    ):
+        open_cells(folders, 100)
+
+
 def test_path_out_of_the_image_root_is_refused(prepared: Path):
     rewrite(prepared, lambda rows: rows[3].update(path="../../etc/passwd"))
     with pytest.raises(DatasetError, match=r"line 5: path '\.\./\.\./etc/passwd' leads out"):

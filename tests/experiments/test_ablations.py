@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.request
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +26,11 @@ from experiments.studies import (
     ProbeVariant,
     Variant,
 )
+from experiments.study_encoders import find_encoder
 from models.autoencoder import Autoencoder
 from models.backbones import build_backbone
 from models.camelyon_classifier import CamelyonClassifier
+from models.errors import WeightsError
 from models.fusion import FusionModel, count_parameters
 from trainers.encoders import encoder_from_autoencoder_run, encoder_from_cam16_run
 from trainers.errors import RunError
@@ -108,12 +111,38 @@ def test_an_unknown_variant_is_refused_with_those_that_there_are():
         ablations.Options(study="combine", variants=("huge",))
 
 
-def test_the_dry_run_prints_the_plan_and_runs_nothing(options, capsys):
-    assert ablations.main(replace(options, study="fusion", seeds=2, dry_run=True)) == []
+def test_the_dry_run_prints_the_plan_and_what_is_missing_and_runs_nothing(
+    options, tmp_path, capsys
+):
+    lacking = replace(
+        options, cam16_run=tmp_path / "nowhere", imagenet_weights=str(tmp_path / "w.pth")
+    )
+    assert ablations.main(replace(lacking, study="fusion", seeds=2, dry_run=True)) == []
     text = capsys.readouterr().out
     assert "random-encoders" in text
     assert "27 runs left" in text
     assert not (options.runs_root / "ablations").exists()
+    assert f"{tmp_path / 'nowhere'} holds no finished run (--cam16-run)" in text
+    assert f"{tmp_path / 'w.pth'}: no such file of weights (--imagenet-weights)" in text
+    assert "--prcc-run" not in text, "it is there"
+
+
+def test_a_plan_of_less_than_an_hour_is_told_in_minutes(options, monkeypatch):
+    cells = [GridCell(BASE, 100, 0, options.data_root, 0)]
+    for seconds, told in ((90, "about 1.5 minutes"), (9000, "about 2.5 hours")):
+        monkeypatch.setattr(ablations, "estimate_seconds", lambda *_, s=seconds: s)
+        assert told in ablations.format_plan(options, cells, cells)
+
+
+def test_missing_weights_are_told_with_the_studys_own_flag(options, monkeypatch, tmp_path):
+    def refuse(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    pretrained = replace(options, imagenet_weights="pretrained")
+    with pytest.raises(WeightsError, match="pass --imagenet-weights PATH"):
+        find_encoder("depths", pretrained, open_cells(options.data_root, 100))
 
 
 def test_a_study_is_run_and_finished_runs_are_kept(options, capsys):
@@ -239,7 +268,9 @@ def test_an_unfrozen_study_is_run_and_predicts_from_its_folder(
     assert expected.std(axis=0).max() > 1e-4, "constant: equality shows nothing"
 
 
-def test_a_failing_cell_does_not_stop_the_others(options, monkeypatch, capsys):
+def test_a_failing_cell_does_not_stop_the_others_and_says_once_why(
+    options, monkeypatch, capsys, caplog
+):
     run_cell = grid.run_cell
 
     def fail(cell: GridCell, common: ablations.EncoderOptions):
@@ -250,7 +281,10 @@ def test_a_failing_cell_does_not_stop_the_others(options, monkeypatch, capsys):
     monkeypatch.setattr(ablations, "run_cell", fail)
     with pytest.raises(SystemExit):
         ablations.main(replace(options, variants=("base", "base-14")))
-    assert "broken on purpose" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 of 2 runs failed" in printed
+    assert "base-split-100-draw-0-seed-0.log" in printed
+    assert (printed + caplog.text).count("broken on purpose") == 1
     summary = options.runs_root / "ablations/base-14/split-100/draw-0/seed-0/summary.json"
     assert json.loads(summary.read_text())["variant"] == "base-14"
 

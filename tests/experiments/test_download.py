@@ -31,7 +31,8 @@ def offline_set(tmp_path, monkeypatch) -> list[str]:
 
 def test_licence_is_shown_first_and_must_be_accepted(offline_set, tmp_path, capsys):
     options = download.Options(source="bccd", out=tmp_path / "out")
-    assert download.main(options) == []
+    with pytest.raises(SystemExit, match="1"):
+        download.main(options)
     printed = capsys.readouterr().out
     assert "Licence: MIT" in printed
     assert "size unknown, checksum unknown" in printed
@@ -50,9 +51,12 @@ def test_licence_is_shown_first_and_must_be_accepted(offline_set, tmp_path, caps
     ("source", "expected"),
     [("raabin", "raabindata.com"), ("aml", "Aspera"), ("kaggle_blood_cells", "Sign in")],
 )
-def test_sets_behind_a_form_get_steps(offline_set, tmp_path, capsys, source, expected):
+def test_sets_behind_a_form_get_steps_and_an_exit_code_that_is_no_success(
+    offline_set, tmp_path, capsys, source, expected
+):
     options = download.Options(source=source, out=tmp_path / "here", accept_licence=True)
-    assert download.main(options) == []
+    with pytest.raises(SystemExit, match="1"):
+        download.main(options)
     printed = capsys.readouterr().out
     assert expected in printed
     assert str(tmp_path / "here") in printed.replace("\n", "")

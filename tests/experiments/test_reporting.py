@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,28 @@ def test_figures_are_pictures():
     assert pairs.shape == (2 * 16, 2 * 16, 3)
 
 
+def test_the_learning_curve_has_a_dot_a_seed_and_a_hollow_marker_for_a_single_one():
+    scores = {"accuracy": [0.5, 0.7], "balanced_accuracy": [0.4, 0.6]}
+    table = pd.DataFrame(
+        {"experiment": "base_wbc", "epochs": 10, "label_percent": [1, 10], "seeds": [2, 1]}
+    )
+    for name, values in scores.items():
+        table[name] = values
+        table[f"{name}_low"], table[f"{name}_high"] = table[name] - 0.1, table[name] + 0.1
+    without = figures.draw_learning_curve(table, "cells")
+    assert without.get_suptitle().endswith("over test images; hollow: one seed only")
+    table["accuracy_values"] = ["0.4000 0.6000", "0.7000"]
+    table["balanced_accuracy_values"] = ["0.3000 0.5000", "0.6000"]
+    figure = figures.draw_learning_curve(table, "cells")
+    assert "; dots: seeds" in figure.get_suptitle()
+    for axes, expected in zip(figure.axes, ([0.4, 0.6, 0.7], [0.3, 0.5, 0.6]), strict=True):
+        dots = [line.get_ydata() for line in axes.lines if line.get_marker() == "."]
+        assert [float(value) for values in dots for value in values] == expected
+        [hollow] = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+        assert list(hollow.get_xdata()) == [10]
+        assert all(hollow.zorder > line.zorder for line in axes.lines if line is not hollow)
+
+
 def test_restricted_predictions_name_only_what_is_there():
     frame = pd.DataFrame(
         {
@@ -133,7 +156,7 @@ def write_run(path: Path, summary: dict, rows: list[list]) -> FinishedRun:
     return FinishedRun(path, {}, summary)
 
 
-def test_result_shows_restricted_scores_and_what_was_left_out(tmp_path: Path):
+def test_result_shows_restricted_scores_a_limit_of_training_and_what_was_left_out(tmp_path: Path):
     scores = {"loss": 1.0, "expected_calibration_error": 0.1, "brier": 0.2}
     row = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
     test = {**scores, "per_class": dict.fromkeys(CLASSES, row)}
@@ -145,6 +168,13 @@ def test_result_shows_restricted_scores_and_what_was_left_out(tmp_path: Path):
     plain = tables.format_result(write_run(tmp_path / "plain", summary, rows))
     assert "restricted" not in plain
     assert "   587  no common counterpart: ig" in plain
+    assert "Learnt from" not in plain
+    limited = {**summary, "splits": {"train": {"images": {"a": 8, "b": 1, "c": 1}}}}
+    run = replace(
+        write_run(tmp_path / "limited", limited, rows),
+        config={"options": {"max_train_images": 10}},
+    )
+    assert "\nLearnt from 10 images: --max-train-images 10\n" in tables.format_result(run)
     test["restricted"] = {"classes": ["b", "c"]}
     run = write_run(tmp_path / "restricted", summary, rows)
     assert tables.estimate_runs([run])["accuracy"].value == 0

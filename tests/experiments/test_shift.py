@@ -23,6 +23,7 @@ from datasets.taxonomy import WBC_CLASSES
 from experiments import shift
 from experiments.classifiers import train_classifier
 from experiments.options import RunOptions
+from experiments.reporting import canvas, figures_shift
 from experiments.reporting.load_runs import find_finished
 from experiments.shift_predictions import CLEAN, Grade, predict_grades
 from models.encoder_spec import EncoderSpec
@@ -199,6 +200,29 @@ def test_pictures_are_drawn(done: Path):
             assert np.asarray(picture).std() > 5
 
 
+@pytest.mark.parametrize("kinds", [("blur",), ("blur", "noise", "jpeg")])
+def test_the_title_over_the_curves_lies_within_the_picture(kinds, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures_shift, "to_pixels", lambda figure, **_: drawn.append(figure))
+    rows = [
+        {"corruption": kind, "severity": severity, "amount": 0.5 * severity, "unit": "px"}
+        for kind in ("none", *kinds)
+        for severity in (range(1, 6) if kind != "none" else (0,))
+    ]
+    table = pd.DataFrame(rows).assign(test="own", scope="all", images=413, groups=412)
+    for name in ("accuracy", "balanced_accuracy"):
+        table[name] = table[f"{name}_low"] = table[f"{name}_high"] = 0.5
+    title = "fused_wbc, seed 0, learnt from PBC_dataset_normal_DIB, corrupted images of own"
+    figures_shift.draw_corruption_curves(
+        table, "own", dict.fromkeys(kinds, "kind"), title, is_synthetic=False
+    )
+    canvas.to_pixels(drawn[0])
+    heading = next(text for text in drawn[0].texts if "fused_wbc" in text.get_text())
+    box = heading.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= drawn[0].bbox.x1
+
+
 def test_run_folder_is_left_untouched_and_the_text_fits(run_dir, unseen, tmp_path, capsys):
     def look() -> dict:
         return {p: p.stat().st_mtime_ns for p in run_dir.rglob("*") if p.is_file()}
@@ -214,6 +238,7 @@ def test_run_folder_is_left_untouched_and_the_text_fits(run_dir, unseen, tmp_pat
     assert max(map(len, lines)) <= 80
     assert "SYNTHETIC" in printed
     assert "balanced accuracy on pbc by severity" in printed
+    assert "pbc under corruptions: n = 6 images in 6 groups;\nintervals: shift.csv" in printed
     assert Counter(table["corruption"]) == {"none": 3, "noise": 5}
     assert set(table[table["test"] == "pbc"]["images"]) == {6}
 

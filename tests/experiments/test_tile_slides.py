@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -141,6 +142,42 @@ def test_slide_of_another_set_is_unlabelled(all_slides, options, tmp_path):
     }
 
 
+def test_tiles_without_labels_are_told_when_cut_and_when_trained_on(
+    all_slides, options, tmp_path, caplog
+):
+    (tmp_path / "other").mkdir()
+    source = all_slides / "images/tumor_001.tif"
+    (tmp_path / "other/S1.tif").write_bytes(source.read_bytes())
+    options = replace(options, slides=tmp_path / "other")
+    rows = read_rows(tile_slides.main(options))
+    told = f"{len(rows)} tiles are unlabelled: no NAME.xml was found.*--annotations DIR"
+    assert re.search(f"No training with these tiles: {told}", caplog.text)
+    training = camelyon16_resnet18.Options(data_root=options.out, runs_root=tmp_path)
+    with pytest.raises(DatasetError, match=told):
+        camelyon16_resnet18.main(training)
+    (tmp_path / "xml").mkdir()
+    write_asap(tmp_path / "xml/S1.xml", {"_0": [corners_of(LESION)]})
+    again = read_rows(tile_slides.main(replace(options, annotations=tmp_path / "xml")))
+    assert "tumor" in {row["label"] for row in again}, "the advice helps"
+
+
+def test_a_class_that_tiles_lack_is_not_to_be_drawn_by_the_script_for_cells(
+    all_slides, options, tmp_path
+):
+    root = tmp_path / "official"
+    for path in sorted(all_slides.rglob("*_00?.*")):
+        if path.name.startswith("tumor_004"):
+            continue
+        (root / path.parent.name).mkdir(parents=True, exist_ok=True)
+        name = path.name.replace("normal_004", "test_002")
+        (root / path.parent.name / name).write_bytes(path.read_bytes())
+    write_asap(root / "annotations/test_001.xml", {})
+    tile_slides.main(replace(options, slides=root))
+    training = camelyon16_resnet18.Options(data_root=options.out, runs_root=tmp_path)
+    with pytest.raises(DatasetError, match="no test images of tumor.*cut more slides with"):
+        camelyon16_resnet18.main(training)
+
+
 def test_two_workers_write_what_one_writes(options, tmp_path):
     first = tile_slides.main(options)
     second = tile_slides.main(replace(options, out=tmp_path / "two", workers=2))
@@ -203,8 +240,10 @@ def test_finished_slides_are_kept_and_changed_ones_are_cut_again(
 def test_other_options_are_refused_and_overwrite_cuts_again(one_slide):
     tile_slides.main(one_slide)
     other = replace(one_slide, tile_size=32)
-    with pytest.raises(DatasetError, match=r'(?s)"tile_size": 64.*--overwrite'):
+    with pytest.raises(DatasetError, match=r"now:\n  tile_size: 64 -> 32\nPass --overwrite"):
         tile_slides.main(other)
+    with pytest.raises(DatasetError, match=r"now:\n  level: null -> 0, mpp: 0\.5 -> null\nPass"):
+        tile_slides.main(replace(one_slide, mpp=None, level=0))
     tile_slides.main(replace(other, overwrite=True))
     facts, _ = read_table(one_slide.out / "slides/tumor_001.h5")
     assert facts.tile_size == 32

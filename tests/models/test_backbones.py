@@ -102,3 +102,5 @@ def test_without_cache_and_network_the_three_ways_are_named(tmp_path: Path, monk
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     with pytest.raises(WeightsError, match=r"\(1\).*\(2\).*--backbone-weights.*\(3\).*random"):
         build_backbone("resnet18")
+    with pytest.raises(WeightsError, match=r"\(2\) pass --tissue PATH.*\(3\) pass --tissue random"):
+        build_backbone("resnet18", flag="--tissue")

@@ -92,6 +92,8 @@ def read_audit(path: Path) -> AuditCard:
         ValueError: It cannot be read, or is no audit.
     """
     file = path / _AUDIT_FILE if path.is_dir() else path
+    if path.is_dir() and not file.exists():
+        raise ValueError(f"--audit {path} holds no {_AUDIT_FILE}; audit_data.py --out writes it.")
     try:
         content = read_json_object(file)
         leaks, scenes = content["leaks"], content["scene_leaks"]

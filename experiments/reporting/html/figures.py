@@ -198,6 +198,9 @@ def draw_embedding(table: pd.DataFrame, *, is_synthetic: bool) -> Picture:
         axes.set_title(fit_label(show(method)), fontsize=10)
         axes.set_xlabel("first coordinate (no unit)")
         axes.set_ylabel("second coordinate (no unit)")
+        # Few and short, so that they do not overprint where coordinates are small.
+        axes.locator_params(nbins=4)
+        axes.ticklabel_format(scilimits=(-2, 4))
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", fontsize=8, ncols=min(4, len(labels)))
     return to_pixels(figure, is_synthetic=is_synthetic)

@@ -51,13 +51,17 @@ def write_report(
         The path of the page.
 
     Raises:
-        ValueError: There is no finished classifier, a file is damaged, or `out` is a run folder.
+        ValueError: There is no finished classifier, a file is damaged, `out` is a file or a run
+            folder, or one of `audits` is none.
     """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; name a folder.")
     if (out / "summary.json").exists() or (out / "config.json").exists():
         raise ValueError(f"--out {out} is a run folder, whose files would be lost. Pass another.")
     missing = [str(root) for root in roots if not root.is_dir()]
     if missing:
         raise ValueError(f"No such folder: {', '.join(missing)}. Pass folders of finished runs.")
+    cards = [read_audit(path) for path in audits]
     finished = list({run.path.resolve(): run for run in find_finished(roots)}.values())
     classifiers = [run for run in finished if run.is_classifier]
     if not classifiers:
@@ -66,7 +70,6 @@ def write_report(
             f"No finished classifier run below {searched}: it needs summary.json and "
             "predictions.csv. Finish one with --resume, or pass other folders."
         )
-    cards = [read_audit(path) for path in audits]
     test_sets = find_test_sets(classifiers)
     thumbnails = Thumbnails() if has_images else None
     views = [build_view(found, place, thumbnails) for place, found in enumerate(test_sets, 1)]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from experiments.reporting.html.entries import Entry, TestSet
 from experiments.reporting.html.scores import ALL_CLASSES, MAIN_METRIC
+from experiments.reporting.prediction_tables import show
 from experiments.reporting.tables import SYNTHETIC_NOTE
 
 SIGNIFICANT: Final = 0.05
@@ -34,9 +35,14 @@ def describe_test_set(
         f"{models} ({_count(num_runs, 'run')}) tested on {test_set.num_images:,} images in "
         f"{_count(test_set.num_groups, 'group')}, {len(test_set.classes)} classes."
     )
+    present = test_set.entries[0].frames[0]["label"].nunique()
+    sentences.append(
+        f"Scores are balanced accuracies; always naming one class gives 1/{present} = "
+        f"{1 / present:.3f}."
+    )
     if len(pairs):
         sentences.append(
-            "The best by balanced accuracy against the next, p-values corrected by Holm's method "
+            "The best against the next, p-values corrected by Holm's method "
             f"over {_count(len(pairs), 'pair')}:"
         )
     if test_set.num_groups == 1:
@@ -67,18 +73,30 @@ def _describe_percent(entries: list[Entry], table: pd.DataFrame, pairs: pd.DataF
     labels = "all labels" if best["label_percent"] == _ALL_LABELS else (
         f"{best['label_percent']} % of the labels"
     )  # fmt: skip
-    name = f"With {labels}: {ranked.index[0]}. {best['model']}, {_format(best)}"
+    by_number = {entry.number: entry for entry in rivals}
+    score = f"balanced accuracy {_format(best)}{_describe_names(by_number[ranked.index[0]])}"
+    name = f"With {labels}: {ranked.index[0]}. {best['model']}, {score}"
     if len(ranked) == 1:
         return f"{name}; nothing to compare it with."
     second = ranked.index[1]
     found = _find_pair(pairs, ranked.index[0], second)
-    against = f"{second}. {ranked.iloc[1]['model']} ({_format(ranked.iloc[1])})"
+    score = f"{_format(ranked.iloc[1])}{_describe_names(by_number[second])}"
+    against = f"{second}. {ranked.iloc[1]['model']} ({score})"
+    is_equal = f"{found['value']:.3f}" in ("0.000", "-0.000")
     if pd.isna(found["p"]):
-        return f"{name}, before {against}."
-    return (
-        f"{name}, leads {against} by {found['value']:.3f} "
-        f"[{found['low']:+.3f}, {found['high']:+.3f}]; {_judge(found)}"
-    )
+        return f"{name}, {'equals' if is_equal else 'before'} {against}."
+    lead = f"equals {against}," if is_equal else f"leads {against} by {found['value']:.3f}"
+    return f"{name}, {lead} [{found['low']:+.3f}, {found['high']:+.3f}]; {_judge(found)}"
+
+
+def _describe_names(entry: Entry) -> str:
+    """Return which single class a model names for all images, if it is so with some seed."""
+    named = [frame["pred"].unique() for frame in entry.frames]
+    stuck = [str(names[0]) for names in named if len(names) == 1]
+    if not stuck:
+        return ""
+    seeds = "" if len(stuck) == len(named) else f" with {len(stuck)} of {len(named)} seeds"
+    return f", names {show(' or '.join(sorted(set(stuck))))} only{seeds}"
 
 
 def _judge(found: dict[str, Any]) -> str:

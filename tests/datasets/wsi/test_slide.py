@@ -131,7 +131,9 @@ def test_slide_without_mpp_asks_for_a_level_and_is_cut_at_one(tmp_path: Path, pi
     write_slide(tmp_path / "s.tif", pixels, mpp=None)
     with Slide(tmp_path / "s.tif") as slide:
         assert slide.mpp is None
-        with pytest.raises(DatasetError, match="does not state its µm per pixel.*--level 0"):
+        with pytest.raises(
+            DatasetError, match="does not state its µm per pixel.*another --out with --level 0"
+        ):
             plan_grid(slide, mpp=0.5, level=None, tile_size=64, overlap=0)
         grid = plan_grid(slide, mpp=None, level=1, tile_size=64, overlap=0)
     assert (grid.level, grid.level0_size, grid.mpp) == (1, 128, None)

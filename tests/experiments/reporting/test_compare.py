@@ -50,6 +50,21 @@ def test_tables_and_figures_of_two_runs(make_run, tmp_path, capsys):
     assert tables["seeds"].empty
 
 
+def test_numbers_of_training_images_are_shown_where_they_differ(make_run, tmp_path, capsys):
+    paths = tuple(make_run(f"{name}/seed-0") for name in ("few-with-a-long-name-to-cut", "many"))
+    compare.main(compare.Options(runs=paths))
+    assert "learnt from" not in capsys.readouterr().out
+    content = json.loads((paths[0] / "summary.json").read_text())
+    content["splits"]["train"]["images"] = {"a": 5, "b": 1, "c": 1}
+    (paths[0] / "summary.json").write_text(json.dumps(content))
+    table = compare.main(compare.Options(runs=paths))["runs"]
+    assert table["train_images"].tolist() == [7, 60]
+    lines = capsys.readouterr().out.splitlines()
+    head = next(number for number, line in enumerate(lines) if "learnt from" in line)
+    assert [line.split()[2] for line in lines[head + 1 : head + 3]] == ["7", "60"]
+    assert max(map(len, lines)) <= 80
+
+
 def test_a_folder_of_runs_gives_the_tests_over_seeds(make_run, tmp_path, capsys):
     for seed in range(3):
         for name, skill in (("weak", 0.5), ("strong", 3.0)):

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,12 @@ from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 
 from experiments import report
+from experiments.reporting import canvas
+from experiments.reporting.html import figures as html_figures
 from experiments.reporting.html import scores, text_tables, verdict
 from experiments.reporting.html.entries import find_test_sets
 from experiments.reporting.html.errors import Thumbnails, rank_errors
+from experiments.reporting.html.report import write_report
 from experiments.reporting.load_runs import find_classifiers
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -160,9 +164,31 @@ def test_pairs_are_of_the_same_share_of_labels(make_run):
     assert "3 models (6 runs) tested on 60 images in 60 groups" in sentences[0]
     assert sentences[1].startswith("With 1 % of the labels: 1. a/split-1")
     assert sentences[1].endswith("nothing to compare it with.")
-    assert f"3. b/split-10, {means[3]:.3f}" in sentences[2]
+    assert "always naming one class gives 1/3 = 0.333" in sentences[0]
+    assert f"3. b/split-10, balanced accuracy {means[3]:.3f}" in sentences[2]
     lead = -pairs.loc[0, "balanced_accuracy"]
     assert f"by {lead:.3f} [{-pairs.loc[0, 'balanced_accuracy_high']:+.3f}" in sentences[2]
+
+
+def test_the_verdict_says_who_names_one_class_only_and_calls_equals_equal(make_run):
+    always = [[0.2, 0.5, 0.3]] * 60
+    for seed in (0, 1):
+        make_run(f"a/seed-{seed}", probs=always, seed=seed)
+        path = make_run(f"b/seed-{seed}", probs=always if seed else None, skill=-4, seed=seed)
+        make_run(f"c/seed-{seed}", probs=always, seed=seed)
+    root = path.parents[1]
+
+    def judge(*names: str) -> str:
+        (test_set,) = find_test_sets(find_classifiers([root / name for name in names]))
+        results, pairs = scores.build_results(test_set), scores.build_pairs(test_set)
+        return verdict.describe_test_set(test_set, results, pairs)[1]
+
+    alike = judge("a", "c")
+    assert "1. a, balanced accuracy 0.333 [0.333, 0.333], names b only, equals 2. c (" in alike
+    assert "leads" not in alike
+    other = judge("a", "b")
+    assert "names b only, leads 2. b (" in other
+    assert ", names b only with 1 of 2 seeds) by 0." in other
 
 
 @pytest.mark.parametrize(
@@ -337,6 +363,28 @@ def test_the_map_of_features_is_drawn_from_its_file(make_run, tmp_path):
     (path / "embedding.csv").write_text("a,b\n1,2")
     with pytest.raises(ValueError, match="no map of features"):
         write(tmp_path)
+
+
+def test_numbers_at_the_map_s_axes_do_not_overprint(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(html_figures, "to_pixels", lambda figure, **_: drawn.append(figure))
+    x = np.linspace(-6e-4, 1.1e-3, 20)
+    table = pd.DataFrame({"method": "PCA", "label": "a", "x": x, "y": x[::-1]})
+    html_figures.draw_embedding(table, is_synthetic=False)
+    canvas.to_pixels(drawn[0])
+    (axes,) = drawn[0].axes
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+    assert len(boxes) >= 3
+    assert all(first.x1 < second.x0 for first, second in pairwise(boxes))
+
+
+def test_a_file_as_out_and_a_folder_without_an_audit_are_refused_before_runs_are_read(tmp_path):
+    (tmp_path / "README.md").touch()
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(ValueError, match=r"--out .*README\.md is a file; name a folder\."):
+        write_report([tmp_path / "runs"], tmp_path / "README.md")
+    with pytest.raises(ValueError, match=r"holds no audit\.json; audit_data\.py --out writes it\."):
+        write_report([tmp_path / "runs"], tmp_path / "out", [tmp_path])
 
 
 def test_commands_and_environment_are_those_of_the_runs(make_run, tmp_path):

@@ -304,6 +304,35 @@ def test_other_images_on_the_same_draw_are_refused(make_repeat):
         cells_of(paths)
 
 
+def test_class_lists_that_differ_are_named_with_a_way_out(make_repeat):
+    paths = [make_repeat("base"), make_repeat("other", classes=("a", "b", "c", "d"))]
+    with pytest.raises(ValueError, match=r"a, b, c there, a, b, c, d here.*RUNS/base_wbc"):
+        cells_of(paths)
+
+
+def test_models_that_learnt_from_different_numbers_of_images_are_told(make_repeat, capsys):
+    paths = tuple(
+        make_repeat(model, seed=seed, percent=percent)
+        for model in ("base", "fused")
+        for seed in (0, 1)
+        for percent in (10, 50)
+    )
+    learning_curve.main(learning_curve.Options(runs=paths))
+    assert "learnt from" not in capsys.readouterr().out
+    for seed, number in ((0, 7), (1, 8)):
+        [path] = [
+            p for p in paths if p.parts[-4:] == ("base", "draw-0", "split-10", f"seed-{seed}")
+        ]
+        content = json.loads((path / "summary.json").read_text())
+        content["splits"]["train"]["images"] = {"a": number}
+        (path / "summary.json").write_text(json.dumps(content))
+    learning_curve.main(learning_curve.Options(runs=paths))
+    text = " ".join(capsys.readouterr().out.split())
+    assert "With 10 % of the labels the models learnt from" in text
+    assert "base from 7 to 8, fused from 60." in text
+    assert "With 50 % of the labels" not in text
+
+
 def test_synthetic_and_real_runs_are_not_mixed(make_repeat):
     with pytest.raises(ValueError, match="never share a table"):
         cells_of([make_repeat("a"), make_repeat("b", is_synthetic=True)])
