@@ -45,8 +45,8 @@ def get_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """Return the dataset `name`, whose bytes lie in `file` itself.
 
     Raises:
-        ValueError: It is a link, lies in other files, or in chunks larger than `MAX_CHUNK_BYTES`, of
-            other dimensions than its own, or packed by other filters than deflate and shuffle.
+        ValueError: It is a link, lies in other files, or in chunks larger than `MAX_CHUNK_BYTES`,
+            of other dimensions than its own, or packed by other filters than deflate and shuffle.
         Exception: Another of `HDF5_ERRORS`: it is missing or broken.
     """
     link = file.get(name, getlink=True)
