@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from datasets.deep_images import is_deep, to_gray
 from datasets.errors import DatasetError, UnreadableImageError
+from datasets.file_names import require_utf8
 from datasets.image_files import DECODE_ERRORS, open_image
 from datasets.packing import ImagePack, pack_path
 from datasets.samples import Sample
@@ -41,13 +42,24 @@ class FeatureLookup(Protocol):
         """Return the features of one sample, seen in this view of `datasets.views`."""
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Return the image files of `folder`, sorted; hidden files and other kinds are left out."""
-    return sorted(
+def list_images(folder: Path, *, any_name: bool = False) -> list[Path]:
+    """Return the image files of `folder`, sorted; hidden files and other kinds are left out.
+
+    Args:
+        folder: Searched without its sub-folders.
+        any_name: Names may be other than UTF-8, as nothing is going to be written of them.
+
+    Raises:
+        DatasetError: A name is not UTF-8.
+    """
+    paths = sorted(
         path
         for path in folder.iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
+    for path in paths if not any_name else ():
+        require_utf8(path)
+    return paths
 
 
 def read_image(path: Path) -> Image.Image:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from datasets.errors import DatasetError, UnreadableImageError
+from datasets.file_names import require_utf8
 from datasets.image_roots import ImageRoot
 from datasets.images import IMAGE_SUFFIXES, read_image
 from datasets.leakage.audit import AuditedImage
@@ -46,7 +47,8 @@ def read_sources(sources: Iterable[Path]) -> list[AuditedImage]:
             `SPLIT_OF_FOLDER`. Of tiles those that no training reads are left out.
 
     Raises:
-        DatasetError: A source is missing or holds no image, or a manifest cannot be used.
+        DatasetError: A source is missing or holds no image, a name is not UTF-8, or a manifest
+            cannot be used.
     """
     images: list[AuditedImage] = []
     for source in sources:
@@ -132,6 +134,8 @@ def _make_tile(row: Mapping[str, str], files: ImageRoot, source: Path, where: st
 
 def _read_tree(root: Path) -> list[AuditedImage]:
     files = sorted(path for path in root.rglob("*") if _is_image(path, root))
+    for path in files:
+        require_utf8(path)
     names = Counter(path.with_suffix("") for path in files)
     masks = {path for path in files if names[path.with_suffix("")] > 1 and _is_mask(path)}
     if masks:

@@ -10,7 +10,8 @@ from PIL import Image
 
 from datasets.cells import open_cells
 from datasets.errors import DatasetError
-from datasets.folders import read_folders
+from datasets.folders import find_class_folders, read_folders
+from datasets.listing import list_labelled_images
 from datasets.manifest import (
     MANIFEST_COLUMNS,
     MANIFEST_NAME,
@@ -109,6 +110,40 @@ def test_missing_class_folder_is_refused(folders: Path):
     (folders / "Monocyte").rename(folders.parent / "elsewhere")
     with pytest.raises(DatasetError, match="lacks the class folder.*monocyte"):
         read_folders(folders)
+
+
+def test_root_one_level_too_high_is_told_the_folder_to_pass(folders: Path):
+    (folders.parent / "Notes").mkdir()
+    with pytest.raises(DatasetError, match="it holds Notes, set.* Its folder set holds class fold"):
+        find_class_folders(folders.parent)
+    with pytest.raises(DatasetError, match="Pass --classes if the set has other ones"):
+        find_class_folders(folders, ("blast",))
+
+
+def test_class_folders_that_differ_only_in_case_are_refused_by_both_names(tmp_path: Path):
+    for name in ("A", "a", "b"):
+        (tmp_path / name).mkdir()
+    if len(list(tmp_path.iterdir())) < 3:
+        pytest.skip("this file system does not tell case apart")
+    with pytest.raises(DatasetError, match="both A and a, which differ only in case"):
+        find_class_folders(tmp_path, ("a", "b"))
+
+
+def test_class_that_is_asked_for_twice_is_refused(folders: Path):
+    with pytest.raises(DatasetError, match="--classes names monocyte more than once"):
+        find_class_folders(folders, (*WBC_CLASSES, "Monocyte"))
+
+
+def test_name_that_is_no_utf8_is_refused_before_anything_is_read(folders: Path):
+    odd = folders / "Basophil" / b"caf\xe9.png".decode("utf-8", "surrogateescape")
+    try:
+        odd.write_bytes(b"bad")
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    for skip in (False, True):
+        with pytest.raises(DatasetError, match=r"caf.udce9\.png: the name is not UTF-8.*Rename"):
+            read_folders(folders, skip_unreadable=skip)
+    assert odd in {image.path for image in list_labelled_images(folders).images}
 
 
 def test_empty_class_folder_is_refused(folders: Path):
