@@ -188,6 +188,30 @@ def test_bad_rows_are_refused(prepared: Path, change: dict, message: str):
         read_manifest(prepared)
 
 
+def test_manifest_that_excel_marked_is_read(prepared: Path):
+    path = prepared / MANIFEST_NAME
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read_manifest(prepared).samples) == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: [lines[0], "a,,x,test,g,,h"], r"line 2: path is empty"),
+        (lambda lines: [lines[0], "a"], r"line 2: path is empty"),
+        (lambda lines: [lines[0]], "has no rows"),
+        (lambda lines: [line.replace(",", ";") for line in lines], "separator must be a comma"),
+        (lambda lines: [*lines[:3], "x" * 200_000], r"line 4: field too long"),
+    ],
+    ids=["empty path", "no path", "no rows", "semicolons", "long field"],
+)
+def test_manifest_that_cannot_be_used_says_why(prepared: Path, change, message: str):
+    path = prepared / MANIFEST_NAME
+    path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+    with pytest.raises(DatasetError, match=rf"manifest\.csv.*{message}"):
+        read_manifest(prepared)
+
+
 def test_repeated_sample_id_is_refused(prepared: Path):
     rewrite(prepared, lambda rows: rows[1].update(sample_id=rows[0]["sample_id"]))
     with pytest.raises(DatasetError, match="stands more than once"):
