@@ -85,8 +85,8 @@ class _Budget:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            file = next(path for path in target.parents if path.is_file())
-            raise self._refuse_both(file.name) from error
+            above = next(path for path in target.parents if path.is_file())
+            raise self._refuse_both(above.name) from error
         if target.is_dir():
             raise self._refuse_both(target.name)
         if target.exists():
