@@ -10,7 +10,7 @@ from datasets.errors import DatasetError
 from datasets.grouping import group_images
 from datasets.images import list_images
 from datasets.preparing import draw_set, hash_images
-from datasets.published import PublishedImage, PublishedSet
+from datasets.published import PublishedImage, PublishedSet, refuse_repeated
 from datasets.samples import SampleSet
 from datasets.taxonomy import WBC_CLASSES, Split
 
@@ -28,22 +28,28 @@ def find_class_folders(
         ignored: Further folder names that may be there and are not read.
 
     Raises:
-        DatasetError: `root` or a class folder is missing, or there is an unknown folder.
+        DatasetError: `root` or a class folder is missing, there is an unknown folder, or two
+            classes or folders differ only in case.
     """
     expected = ", ".join(classes)
+    refuse_repeated(classes)
     if not root.is_dir():
         raise DatasetError(f"No folder {root}. Expected one folder of images a class: {expected}.")
-    found = {
-        path.name.lower(): path
-        for path in sorted(root.iterdir())
-        if path.is_dir() and not path.name.startswith(".")
-    }
+    folders = _list_folders(root)
+    found: dict[str, Path] = {}
+    for path in folders:
+        twin = found.setdefault(path.name.lower(), path)
+        if twin is not path:
+            raise DatasetError(
+                f"{root} holds both {twin.name} and {path.name}, which differ only in case, and "
+                "case does not count in the names of classes. Merge them, or rename one."
+            )
     missing = [name for name in classes if name.lower() not in found]
     if missing:
         raise DatasetError(
             f"{root} lacks the class folder(s) {', '.join(missing)}; it holds "
-            f"{', '.join(found) or 'no folders'}. Expected {expected}. Pass --classes if the set "
-            "has other ones."
+            f"{', '.join(path.name for path in folders) or 'no folders'}. Expected {expected}. "
+            f"{_advise(folders)}"
         )
     allowed = {name.lower() for name in (*classes, *ignored)}
     unknown = [path.name for name, path in found.items() if name not in allowed]
@@ -53,6 +59,22 @@ def find_class_folders(
             f"leave them out pass --ignore-classes {' '.join(unknown)}."
         )
     return {name: found[name.lower()] for name in classes}
+
+
+def _list_folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _advise(folders: Sequence[Path]) -> str:
+    """Return what to do about missing classes: the root may be one level too high."""
+    inner = [path for path in folders if any(map(_holds_images, _list_folders(path)))]
+    if len(inner) == 1:
+        return f"Its folder {inner[0].name} holds class folders: pass that."
+    return "Pass --classes if the set has other ones."
+
+
+def _holds_images(folder: Path) -> bool:
+    return bool(list_images(folder, any_name=True))
 
 
 def read_folders(

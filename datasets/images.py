@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from datasets.deep_images import is_deep, to_gray
 from datasets.errors import DatasetError, UnreadableImageError
+from datasets.file_names import require_utf8
 from datasets.image_files import DECODE_ERRORS, open_image
 from datasets.packing import ImagePack, pack_path
 from datasets.samples import Sample
@@ -41,23 +43,37 @@ class FeatureLookup(Protocol):
         """Return the features of one sample, seen in this view of `datasets.views`."""
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Return the image files of `folder`, sorted; hidden files and other kinds are left out."""
-    return sorted(
+def list_images(folder: Path, *, any_name: bool = False) -> list[Path]:
+    """Return the image files of `folder`, sorted; hidden files and other kinds are left out.
+
+    Args:
+        folder: Searched without its sub-folders.
+        any_name: Names may be other than UTF-8, as nothing is going to be written of them.
+
+    Raises:
+        DatasetError: A name is not UTF-8.
+    """
+    paths = sorted(
         path
         for path in folder.iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
+    for path in paths if not any_name else ():
+        require_utf8(path)
+    return paths
 
 
 def read_image(path: Path) -> Image.Image:
     """Return the image as 8-bit RGB, upright as its EXIF tag says.
 
-    Gray, palette, CMYK and 16-bit images are converted; transparent pixels are laid on white,
-    the colour of an empty slide.
+    Gray, palette and CMYK images are converted; transparent pixels are laid on white, the colour
+    of an empty slide. Gray images of more than 8 bits are scaled by their kind: integers, of 16
+    bits, are divided by 257; floats in [0, 1] are taken times 255, up to 255 as they are, and up to
+    65,535 divided by 257 (`deep_images`).
 
     Raises:
-        UnreadableImageError: The file is missing, broken, no image, or has too many pixels.
+        UnreadableImageError: The file is missing, broken, no image, or has too many pixels or
+            scans, or values that are none of these.
     """
     try:
         with open_image(path) as image:
@@ -74,16 +90,8 @@ def read_image(path: Path) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image)
-        if not np.isfinite(values).all():
-            raise ValueError("it holds values that are not finite")
-        scale = 257.0 if values.max() > 255 else 1.0
-        gray = np.empty(values.shape, dtype=np.uint8)
-        # Row by row: of a large image floats of all pixels would be many times its size.
-        for source, target in zip(values, gray, strict=True):
-            target[:] = np.clip(source.astype(np.float64) / scale, 0, 255)
-        return Image.fromarray(gray).convert("RGB")
+    if is_deep(image):
+        return to_gray(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
         background = Image.new("RGBA", image.size, (255, 255, 255, 255))

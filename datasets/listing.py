@@ -144,7 +144,8 @@ def _list_folders(root: Path) -> ImageListing:
         folder = Path(name)
         above = PurePosixPath(_printable(folder.relative_to(root).as_posix())).parent
         label = _printable(folder.resolve().name.lower())
-        found += [(path, label, above) for path in list_images(folder) if path.is_file()]
+        paths = list_images(folder, any_name=True)
+        found += [(path, label, above) for path in paths if path.is_file()]
     if not found:
         raise DatasetError(
             f"{root} holds no images. Expected one folder of images a class, at any depth."

@@ -104,8 +104,8 @@ def read_manifest(source: Path) -> SampleSet:
         source: The folder of ``manifest.csv``, or a manifest of any name.
 
     Raises:
-        DatasetError: Columns are missing, a value is not allowed, an id stands twice, a path leads
-            out of the image root or to no file, or the JSON file is broken.
+        DatasetError: Columns or rows are missing, a value is not allowed, an id stands twice, a
+            path leads out of the image root or to no file, or the JSON file is broken.
     """
     manifest_path = source if source.is_file() else source / MANIFEST_NAME
     folder = manifest_path.parent
@@ -162,25 +162,40 @@ def _read_info(path: Path) -> dict[str, Any]:
 
 
 def _read_rows(manifest_path: Path, image_root: Path, pack_dir: Path) -> list[Sample]:
-    with manifest_path.open(newline="", encoding="utf-8") as file:
+    # Excel writes a byte order mark.
+    with manifest_path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, restval="")
         missing = [name for name in MANIFEST_COLUMNS if name not in (reader.fieldnames or ())]
+        if missing and any(";" in name for name in reader.fieldnames or ()):
+            raise DatasetError(
+                f"{manifest_path}: its columns are separated by semicolons; the separator must be "
+                "a comma. Save it again as CSV with commas."
+            )
         if missing:
             raise DatasetError(
                 f"{manifest_path} lacks the column(s) {', '.join(missing)}. Expected "
                 f"{', '.join(MANIFEST_COLUMNS)}, as experiments/prepare_wbc.py writes them."
             )
         images = ImageRoot(image_root)
-        return [
-            replace(
-                _parse_row(row, images, f"{manifest_path}, line {reader.line_num}"),
-                pack_dir=pack_dir,
-            )
-            for row in reader
-        ]
+        samples = []
+        try:
+            for row in reader:
+                sample = _parse_row(row, images, f"{manifest_path}, line {reader.line_num}")
+                samples.append(replace(sample, pack_dir=pack_dir))
+        except csv.Error as error:
+            reason = "field too long" if "field limit" in str(error) else error
+            raise DatasetError(
+                f"{manifest_path}, line {reader.reader.line_num}: {reason}. Is a quotation mark "
+                "not closed? Prepare the set again."
+            ) from error
+    if not samples:
+        raise DatasetError(f"{manifest_path} has no rows below its header. Prepare the set again.")
+    return samples
 
 
 def _parse_row(row: dict[str, str], images: ImageRoot, where: str) -> Sample:
+    if not row["path"]:
+        raise DatasetError(f"{where}: path is empty. Name an image, or remove the line.")
     path = images.find(row["path"], where, _MOVED)
     mask = row.get("mask") or ""
     split = row["split"]

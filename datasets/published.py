@@ -145,8 +145,9 @@ def select_classes(
     """Return the set with `classes` only (all, if empty) and without `ignored`.
 
     Raises:
-        DatasetError: A name is no class of the set, or none is left.
+        DatasetError: A name is no class of the set or stands twice, or none is left.
     """
+    refuse_repeated(classes)
     known = {name.lower(): name for name in published.classes}
     for flag, names in (("--classes", classes), ("--ignore-classes", ignored)):
         unknown = [name for name in names if name.lower() not in known]
@@ -173,6 +174,17 @@ def select_classes(
             **{f"class {name}": n for name, n in counts.items() if name not in kept and n},
         },
     )
+
+
+def refuse_repeated(classes: Sequence[str]) -> None:
+    """Raise where a class is asked for twice.
+
+    Raises:
+        DatasetError: Naming it.
+    """
+    repeated = [name for name, n in Counter(map(str.lower, classes)).items() if n > 1]
+    if repeated:
+        raise DatasetError(f"--classes names {repeated[0]} more than once; case does not count.")
 
 
 def drop_absent_classes(published: PublishedSet) -> tuple[PublishedSet, list[str]]:

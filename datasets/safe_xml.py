@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element, ParseError
@@ -17,8 +18,6 @@ MAX_MARKS: Final = 8_000_000
 """Elements and attributes, counted by their ``<`` and ``=``; a point of a polygon has four. Each
 takes some hundred bytes of memory, and only a few in the file."""
 
-_BLOCK: Final = 1 << 20
-
 
 def read_xml(path: Path) -> Element:
     """Return the root element of the XML file.
@@ -27,6 +26,7 @@ def read_xml(path: Path) -> Element:
         DatasetError: The file is missing, too large, no XML, or has a document type declaration,
             which is where entities are declared.
     """
+    content = b""
     try:
         if path.exists() and not path.is_file():
             raise DatasetError(f"{path} is no regular file. Remove it.")
@@ -36,8 +36,10 @@ def read_xml(path: Path) -> Element:
                 f"{path} has {size / 1e6:.0f} MB; XML files of more than {MAX_BYTES / 1e6:.0f} MB "
                 "are refused. Is it the right file?"
             )
-        _require_few_marks(path)
-        root: Element = defusedxml.ElementTree.parse(path, forbid_dtd=True).getroot()
+        content = path.read_bytes()
+        _require_few_marks(content, path)
+        # All at once: in blocks, expat before 2.6 reads one long name or value anew for each block.
+        root: Element = defusedxml.ElementTree.fromstring(content, forbid_dtd=True)
     except DefusedXmlException as error:
         raise DatasetError(
             f"{path} has a document type declaration (DOCTYPE), which annotations do not need and "
@@ -47,17 +49,20 @@ def read_xml(path: Path) -> Element:
     except FileNotFoundError as error:
         raise DatasetError(f"No XML file {path}.") from error
     except (OSError, ParseError, ValueError, LookupError, MemoryError) as error:
-        raise DatasetError(f"{path}: cannot be read as XML ({error}). Copy it again.") from error
+        reason = "it holds a NUL byte" if _holds_nul(content) else error
+        raise DatasetError(f"{path}: cannot be read as XML ({reason}). Copy it again.") from error
     return root
 
 
-def _require_few_marks(path: Path) -> None:
-    number = 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            number += block.count(b"<") + block.count(b"=")
+def _require_few_marks(content: bytes, path: Path) -> None:
+    number = content.count(b"<") + content.count(b"=")
     if number > MAX_MARKS:
         raise DatasetError(
             f"{path} has {number:,} elements and attributes; more than {MAX_MARKS:,} are refused. "
             "Is it the right file?"
         )
+
+
+def _holds_nul(content: bytes) -> bool:
+    """Return whether there is a NUL byte that is not half a character of UTF-16."""
+    return b"\0" in content and not content.startswith((b"<\0", b"\0<", BOM_UTF16_LE, BOM_UTF16_BE))

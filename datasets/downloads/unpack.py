@@ -24,6 +24,10 @@ MIN_LIMIT: Final = 1_000_000_000
 MAX_ENTRIES: Final = 2_000_000
 _BLOCK: Final = 1 << 20
 _MAX_HEADER: Final = _BLOCK
+_MAX_HEADERS: Final = 64 * _BLOCK
+_HEADERS_OF_ENTRY: Final = 4096
+"""Bytes of headers: one of them, and all together with so many more for each entry so far. Some are
+kept to the end, and those before one entry at once."""
 _IGNORED: Final = "__MACOSX"
 _TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -35,8 +39,8 @@ def unpack(archive: Path, out: Path) -> list[Path]:
 
     Raises:
         DatasetError: The archive is broken or of another kind, an entry leads out of `out`, is a
-            link, a device or encrypted, stands twice or is there already, or far more comes out
-            than an image archive holds.
+            link, a device or encrypted, stands twice, as file and folder or is there already, or
+            far more comes out, or stands in headers, than an image archive holds.
     """
     if not archive.stat().st_size:
         raise DatasetError(
@@ -78,7 +82,13 @@ class _Budget:
     def copy(self, source: _Readable, target: Path) -> None:
         """Write `source` to the new file `target`."""
         self.count_entry()
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            above = next(path for path in target.parents if path.is_file())
+            raise self._refuse_both(above.name) from error
+        if target.is_dir():
+            raise self._refuse_both(target.name)
         if target.exists():
             raise DatasetError(f"{self.archive}: {target.name} stands twice in it.")
         with target.open("xb") as file:
@@ -91,6 +101,9 @@ class _Budget:
         """Take note of an entry, whatever it is."""
         self.entries_left -= 1
         self._require_room()
+
+    def _refuse_both(self, name: str) -> DatasetError:
+        return DatasetError(f"{self.archive}: the entry {name} is both a file and a folder.")
 
     def _require_room(self) -> None:
         if self.bytes_left < 0 or self.entries_left < 0:
@@ -119,7 +132,7 @@ def _unpack_tar(archive: Path, folder: Path, budget: _Budget) -> None:
     with (
         _clear_errors(archive),
         _open_plain(archive) as stream,
-        tarfile.open(fileobj=_Guarded(archive, stream, budget), mode="r:") as file,  # type: ignore[call-overload]
+        tarfile.open(fileobj=(guarded := _Guarded(archive, stream, budget)), mode="r:") as file,  # type: ignore[call-overload]
     ):
         for entry in file:
             target = _find_target(archive, entry.name, folder)
@@ -129,7 +142,7 @@ def _unpack_tar(archive: Path, folder: Path, budget: _Budget) -> None:
             source = file.extractfile(entry) if entry.isreg() else None
             if source is None:
                 raise DatasetError(f"{archive}: {entry.name} is a link or a device.")
-            with source:
+            with source, guarded.reading_content():
                 budget.copy(source, target)
 
 
@@ -146,7 +159,7 @@ def _open_plain(archive: Path) -> IO[bytes]:
 
 
 class _Guarded:
-    """A tar file's bytes, of which no header may be large and no entry may reach too far.
+    """A tar file's bytes: no header may be large, nor all together, and no entry reach too far.
 
     Headers with long names are read at once, and what stands before an entry is unpacked even if
     it is not kept.
@@ -155,7 +168,19 @@ class _Guarded:
     def __init__(self, archive: Path, stream: IO[bytes], budget: _Budget) -> None:
         self._archive = archive
         self._stream = stream
+        self._budget = budget
         self._end = budget.bytes_left + MIN_LIMIT
+        self._is_header = True
+        self._header_bytes = 0
+
+    @contextmanager
+    def reading_content(self) -> Iterator[None]:
+        """Tell that what is read in this block is no header."""
+        self._is_header = False
+        try:
+            yield
+        finally:
+            self._is_header = True
 
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes."""
@@ -164,6 +189,14 @@ class _Guarded:
                 f"{self._archive}: a header of {size:,} bytes; it looks like an archive bomb. "
                 "Nothing was kept."
             )
+        if self._is_header:
+            self._header_bytes += size
+            entries = MAX_ENTRIES - self._budget.entries_left
+            if self._header_bytes > _MAX_HEADERS + _HEADERS_OF_ENTRY * entries:
+                raise DatasetError(
+                    f"{self._archive}: {self._header_bytes:,} bytes of headers for {entries:,} "
+                    "entries; it looks like an archive bomb. Nothing was kept."
+                )
         return self._stream.read(size)
 
     def seek(self, position: int, whence: int = 0) -> int:

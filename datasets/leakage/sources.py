@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from datasets.errors import DatasetError
+from datasets.file_names import require_utf8
 from datasets.image_roots import ImageRoot
 from datasets.images import IMAGE_SUFFIXES
 from datasets.leakage.audit import AuditedImage
@@ -42,7 +43,8 @@ def read_sources(sources: Iterable[Path]) -> list[AuditedImage]:
             `SPLIT_OF_FOLDER`. Of tiles those that no training reads are left out.
 
     Raises:
-        DatasetError: A source is missing or holds no image, or a manifest cannot be used.
+        DatasetError: A source is missing or holds no image, a name is not UTF-8, or a manifest
+            cannot be used.
     """
     images: list[AuditedImage] = []
     for source in sources:
@@ -128,6 +130,8 @@ def _make_tile(row: Mapping[str, str], files: ImageRoot, source: Path, where: st
 
 def _read_tree(root: Path) -> list[AuditedImage]:
     files = sorted(path for path in root.rglob("*") if _is_image(path, root))
+    for path in files:
+        require_utf8(path)
     return [
         AuditedImage(path, root, label=path.parent.name, split=_find_split(path, root))
         for path in leave_out_masks(files, root)

@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element
 
 from datasets.errors import DatasetError
 from datasets.safe_xml import read_xml
+from datasets.wsi.crossings import crosses_more_than
 
 TUMOR_GROUPS: Final = frozenset({"_0", "_1", "tumor", "metastases"})
 """CAMELYON16's ``_0`` and ``_1``; later releases and CAMELYON17 spell them out."""
@@ -19,6 +20,9 @@ MAX_COORDINATE: Final = 10_000_000
 """In level-0 pixels; no scanner's slides are so large."""
 MARGIN: Final = 0.1
 """Share of the slide's longer side by which a polygon may lie outside of it."""
+MAX_CROSSINGS: Final = 1_000
+"""Of an outline with itself. The inside of as many is found in two seconds, of ten times as many in
+some minutes; a hand that trembles makes tens."""
 
 _AREA_TYPES: Final = frozenset({"polygon", "spline", "rectangle"})
 _NAMED: Final = 3
@@ -63,7 +67,8 @@ def read_asap(path: Path, slide_size: tuple[int, int] | None = None) -> AsapFile
 
     Raises:
         DatasetError: The file is missing, too large, no XML, no ASAP file, has a document type
-            declaration, an unknown group, or a coordinate that is no number or far outside.
+            declaration, an unknown group, a coordinate that is no number or far outside, or an
+            outline with more than `MAX_CROSSINGS` self-crossings.
     """
     root = read_xml(path)
     annotations = root.findall("./Annotations/Annotation")
@@ -80,6 +85,11 @@ def read_asap(path: Path, slide_size: tuple[int, int] | None = None) -> AsapFile
         if annotation.get("Type", "").lower() not in _AREA_TYPES or not has_area:
             skipped += 1
             continue
+        if crosses_more_than(points, MAX_CROSSINGS):
+            raise DatasetError(
+                f"{name} crosses itself more than {MAX_CROSSINGS:,} times; no hand draws that, and "
+                "to find its inside would take hours. Draw it again in ASAP, or remove it."
+            )
         outlines.append(Outline(points, _is_tumor(annotation.get("PartOfGroup", ""), name)))
     return AsapFile(tuple(outlines), skipped)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from datasets.errors import DatasetError
+from datasets.file_names import require_utf8
 from datasets.sources.camelyon16_slides import is_fully_annotated, kind_of
 from datasets.synthetic import is_synthetic_root
 from datasets.taxonomy import Split
@@ -59,8 +60,8 @@ def find_slides(
             group if it has one. Default: a TCGA barcode's patient, else the slide.
 
     Raises:
-        DatasetError: There are no slides, two of one name, two annotation files of one name, or
-            the pattern is none or does not match.
+        DatasetError: There are no slides, two of one name, one whose name is not UTF-8, two
+            annotation files of one name, or the pattern is none or does not match.
     """
     found = [root] if root.is_file() else _list_files(root, SLIDE_SUFFIXES)
     # CAMELYON16's masks are TIFF files beside its slides.
@@ -69,6 +70,8 @@ def find_slides(
         raise DatasetError(
             f"No slides under {root}. Expected files ending in {', '.join(sorted(SLIDE_SUFFIXES))}."
         )
+    for path in paths:
+        require_utf8(path)
     slides = _index_by_name(paths, "slides")
     search = annotations or (root.parent if root.is_file() else root)
     if annotations is not None and not annotations.is_dir():

@@ -267,6 +267,33 @@ def test_link_in_a_zip_is_refused(tmp_path):
         unpack(tmp_path / "a.zip", tmp_path / "out")
 
 
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a", "a/b/c")])
+def test_entry_that_is_both_a_file_and_a_folder_is_named(tmp_path, names):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for name in names:
+            file.writestr(name, b"x")
+    with pytest.raises(DatasetError, match=r"a\.zip: the entry a is both a file and a folder"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_headers_that_are_large_together_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpack_module, "_MAX_HEADERS", 20_000)
+    with tarfile.open(tmp_path / "a.tar.xz", "w:xz", format=tarfile.PAX_FORMAT) as file:
+        for index in range(30):
+            header = {f"comment{index}": "x" * 900}
+            file.fileobj.write(tarfile.TarInfo.create_pax_global_header(header))
+        file.addfile(tar_entry("x"), io.BytesIO(b"1234"))
+    with pytest.raises(DatasetError, match=r"bytes of headers for 0 entries.*archive bomb"):
+        unpack(tmp_path / "a.tar.xz", tmp_path / "out")
+
+
+def test_long_names_and_much_content_are_no_large_headers(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpack_module, "_MAX_HEADERS", 4096)
+    names = [f"{index}{'x' * 200}" for index in range(20)]
+    write_tar(tmp_path / "a.tar.gz", *map(tar_entry, names), content=bytes(50_000))
+    assert len(unpack(tmp_path / "a.tar.gz", tmp_path / "out")) == 20
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "gz"])
 def test_archive_bomb_is_stopped(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(unpack_module, "MIN_LIMIT", 1_000_000)

@@ -42,6 +42,31 @@ def test_sixteen_bit_image_keeps_its_shades(tmp_path: Path):
     assert (np.asarray(read_image(tmp_path / "deep.png"))[:, :, 0] == GRAY).all()
 
 
+@pytest.mark.parametrize("scale", [1 / 255, 1, 257])
+def test_floats_keep_their_shades_on_each_of_the_usual_scales(tmp_path: Path, scale: float):
+    Image.fromarray((GRAY.astype(np.float64) * scale).astype(np.float32)).save(
+        tmp_path / "float.tif"
+    )
+    assert (np.asarray(read_image(tmp_path / "float.tif"))[:, :, 0] == GRAY).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([[0, 5_700_000]], np.int32), "mode I, reach from 0 to 5.7e.06; allowed are 0"),
+        (np.array([[-3, 9]], np.int32), "mode I, reach from -3 to 9; allowed are 0 to 65535"),
+        (np.array([[-0.5, 1]], np.float32), "mode F, reach from -0.5 to 1"),
+        (np.array([[0, 70_000]], np.float32), "mode F, reach from 0 to 70000"),
+        (np.array([[0, 200]], np.uint16), "mode I;16, reach from 0 to 200 .*nearly black"),
+        (np.array([[0, 4095]], np.uint16), "mode I;16, reach from 0 to 4095 .*nearly black"),
+    ],
+)
+def test_values_that_fit_no_scale_are_refused_and_not_clipped(tmp_path: Path, values, message: str):
+    Image.fromarray(values).save(tmp_path / "deep.tif")
+    with pytest.raises(UnreadableImageError, match=rf"deep\.tif.*{message}.*Convert it to 8-bit"):
+        read_image(tmp_path / "deep.tif")
+
+
 def test_transparent_pixels_are_laid_on_white(tmp_path: Path):
     pixels = np.zeros((4, 4, 4), dtype=np.uint8)
     pixels[:, 2:] = (10, 20, 30, 255)

@@ -265,6 +265,15 @@ def test_class_and_split_of_a_tree_come_from_its_folders(tmp_path: Path):
     assert {image.split for image in read_sources([tmp_path / "TRAIN"])} == {"train"}
 
 
+def test_image_whose_name_is_no_utf8_is_refused(tmp_path: Path):
+    try:
+        (tmp_path / b"caf\xe9.png".decode("utf-8", "surrogateescape")).write_bytes(b"bad")
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    with pytest.raises(DatasetError, match=r"caf.udce9\.png: the name is not UTF-8"):
+        read_sources([tmp_path])
+
+
 def test_masks_beside_their_images_are_left_out_but_copies_are_not(tmp_path: Path):
     save_tree(tmp_path, ["cells/001.bmp", "cells/002.jpg", "cells/002.png"])
     Image.fromarray(np.eye(40, dtype=np.uint8) * 255).save(tmp_path / "cells/001.png")

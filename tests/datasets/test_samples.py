@@ -10,7 +10,8 @@ from PIL import Image
 
 from datasets.cells import open_cells
 from datasets.errors import DatasetError
-from datasets.folders import read_folders
+from datasets.folders import find_class_folders, read_folders
+from datasets.listing import list_labelled_images
 from datasets.manifest import (
     MANIFEST_COLUMNS,
     MANIFEST_NAME,
@@ -111,6 +112,40 @@ def test_missing_class_folder_is_refused(folders: Path):
         read_folders(folders)
 
 
+def test_root_one_level_too_high_is_told_the_folder_to_pass(folders: Path):
+    (folders.parent / "Notes").mkdir()
+    with pytest.raises(DatasetError, match="it holds Notes, set.* Its folder set holds class fold"):
+        find_class_folders(folders.parent)
+    with pytest.raises(DatasetError, match="Pass --classes if the set has other ones"):
+        find_class_folders(folders, ("blast",))
+
+
+def test_class_folders_that_differ_only_in_case_are_refused_by_both_names(tmp_path: Path):
+    for name in ("A", "a", "b"):
+        (tmp_path / name).mkdir()
+    if len(list(tmp_path.iterdir())) < 3:
+        pytest.skip("this file system does not tell case apart")
+    with pytest.raises(DatasetError, match="both A and a, which differ only in case"):
+        find_class_folders(tmp_path, ("a", "b"))
+
+
+def test_class_that_is_asked_for_twice_is_refused(folders: Path):
+    with pytest.raises(DatasetError, match="--classes names monocyte more than once"):
+        find_class_folders(folders, (*WBC_CLASSES, "Monocyte"))
+
+
+def test_name_that_is_no_utf8_is_refused_before_anything_is_read(folders: Path):
+    odd = folders / "Basophil" / b"caf\xe9.png".decode("utf-8", "surrogateescape")
+    try:
+        odd.write_bytes(b"bad")
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    for skip in (False, True):
+        with pytest.raises(DatasetError, match=r"caf.udce9\.png: the name is not UTF-8.*Rename"):
+            read_folders(folders, skip_unreadable=skip)
+    assert odd in {image.path for image in list_labelled_images(folders).images}
+
+
 def test_empty_class_folder_is_refused(folders: Path):
     for path in (folders / "Monocyte").iterdir():
         path.unlink()
@@ -162,6 +197,30 @@ def test_path_out_of_the_image_root_is_refused(prepared: Path):
 def test_bad_rows_are_refused(prepared: Path, change: dict, message: str):
     rewrite(prepared, lambda rows: rows[0].update(change))
     with pytest.raises(DatasetError, match=message):
+        read_manifest(prepared)
+
+
+def test_manifest_that_excel_marked_is_read(prepared: Path):
+    path = prepared / MANIFEST_NAME
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read_manifest(prepared).samples) == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: [lines[0], "a,,x,test,g,,h"], r"line 2: path is empty"),
+        (lambda lines: [lines[0], "a"], r"line 2: path is empty"),
+        (lambda lines: [lines[0]], "has no rows"),
+        (lambda lines: [line.replace(",", ";") for line in lines], "separator must be a comma"),
+        (lambda lines: [*lines[:3], "x" * 200_000], r"line 4: field too long"),
+    ],
+    ids=["empty path", "no path", "no rows", "semicolons", "long field"],
+)
+def test_manifest_that_cannot_be_used_says_why(prepared: Path, change, message: str):
+    path = prepared / MANIFEST_NAME
+    path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+    with pytest.raises(DatasetError, match=rf"manifest\.csv.*{message}"):
         read_manifest(prepared)
 
 

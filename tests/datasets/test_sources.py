@@ -354,6 +354,8 @@ def test_classes_are_selected_without_regard_to_case(pbc_root: Path):
     assert cells.left_out["class platelet"] == 2
     with pytest.raises(DatasetError, match="--ignore-classes blast: PBC has the classes basophil"):
         select_classes(read_pbc(pbc_root), (), ("blast",))
+    with pytest.raises(DatasetError, match="--classes names ig more than once"):
+        select_classes(read_pbc(pbc_root), ("ig", "IG"), ())
 
 
 def test_equal_counts_give_no_line():

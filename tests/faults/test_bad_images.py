@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import resource
+import struct
 import subprocess
 import sys
 import zlib
@@ -115,6 +117,57 @@ def test_an_exif_tag_turns_the_image_upright(orientation: int, tmp_path: Path):
     stored = Image.fromarray(np.ascontiguousarray(views[orientation]))
     stored.save(tmp_path / "turned.png", exif=exif)
     assert (np.asarray(read_image(tmp_path / "turned.png")) == upright).all()
+
+
+def segment(mark: int, content: bytes) -> bytes:
+    return bytes([0xFF, mark]) + struct.pack(">H", len(content) + 2) + content
+
+
+def with_scans(number: int) -> bytes:
+    """Return a progressive JPEG of 8x8 pixels; every scan but the first one says nothing new."""
+    content = b"\xff\xd8" + segment(0xDB, bytes([0] + [1] * 64))
+    content += segment(0xC2, struct.pack(">BHHB3B", 8, 8, 8, 1, 1, 0x11, 0))
+    content += segment(0xC4, bytes([0x00, 1, *[0] * 15, 0]))
+    content += segment(0xC4, bytes([0x10, 1, *[0] * 15, 0]))
+    content += segment(0xDA, bytes([1, 1, 0x00, 0, 0, 0])) + b"\x7f"
+    return content + (segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + b"\x7f") * (number - 1)
+
+
+def test_a_jpeg_that_passes_over_its_pixels_more_than_a_hundred_times_is_refused(tmp_path: Path):
+    path = tmp_path / "cell.jpg"
+    path.write_bytes(with_scans(100) + b"\xff\xd9")
+    assert read_image(path).size == (8, 8)
+    path.write_bytes(with_scans(101) + b"\xff\xd9")
+    with pytest.raises(UnreadableImageError, match=r"cell\.jpg: a JPEG of more than 100 scans"):
+        read_image(path)
+
+
+def test_scans_of_thumbnails_and_behind_the_end_do_not_count(tmp_path: Path):
+    content = with_scans(90)
+    thumbnail = segment(0xE1, b"Exif" + with_scans(90) + b"\xff\xd9")
+    (tmp_path / "cell.jpg").write_bytes(
+        content[:2] + thumbnail + content[2:] + b"\xff\xd9" + content + b"\xff\xd9"
+    )
+    assert read_image(tmp_path / "cell.jpg").size == (8, 8)
+
+
+def test_a_tiff_with_thousands_of_bad_tags_is_read_without_a_word(tmp_path: Path):
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, "TIFF")
+    content = buffer.getvalue()
+    start = int.from_bytes(content[4:8], "little")
+    number = int.from_bytes(content[start : start + 2], "little")
+    entries = content[start + 2 : start + 2 + 12 * number]
+    bad = b"".join(struct.pack("<HHII", tag, 7, 10**8, 8) for tag in range(40_000, 43_000))
+    directory = struct.pack("<H", number + 3_000) + entries + bad + bytes(4)
+    path = tmp_path / "cell.tif"
+    path.write_bytes(content[:4] + struct.pack("<I", len(content)) + content[8:] + directory)
+    code = "import sys; from pathlib import Path; from datasets.image_files import open_image"
+    code += "\nwith open_image(Path(sys.argv[1])) as image: image.load(); print(image.size)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.stdout.strip(), done.stderr) == ("(8, 8)", "")
 
 
 def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path: Path):

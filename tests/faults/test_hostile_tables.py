@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+import defusedxml.ElementTree
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -228,6 +229,33 @@ def test_xml_of_many_small_parts_is_refused_unread(tmp_path: Path, monkeypatch):
     (tmp_path / "a.xml").write_text("<a>" + "<b/>" * 100 + "</a>")
     with pytest.raises(DatasetError, match="elements and attributes"):
         safe_xml.read_xml(tmp_path / "a.xml")
+
+
+def test_xml_reaches_the_parser_at_once_lest_it_read_long_values_again(tmp_path: Path, monkeypatch):
+    """In blocks of 64 kB a value of 40 MB took 17 s, all at once 2 s."""
+    lengths = []
+
+    def feed(self, data):
+        lengths.append(len(data))
+        original(self, data)
+
+    original = defusedxml.ElementTree.DefusedXMLParser.feed
+    monkeypatch.setattr(defusedxml.ElementTree.DefusedXMLParser, "feed", feed)
+    content = b'<a b="' + b"x" * 300_000 + b'"/>'
+    (tmp_path / "a.xml").write_bytes(content)
+    assert len(safe_xml.read_xml(tmp_path / "a.xml").attrib["b"]) == 300_000
+    assert lengths == [len(content)]
+
+
+def test_xml_with_a_nul_byte_is_told_so_and_utf16_is_read(tmp_path: Path):
+    path = tmp_path / "a.xml"
+    path.write_bytes(b"<a>\0</a>")
+    with pytest.raises(DatasetError, match=r"a\.xml: .*it holds a NUL byte"):
+        safe_xml.read_xml(path)
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        path.write_bytes('<?xml version="1.0"?><a>'.encode(encoding))
+        with pytest.raises(DatasetError, match="no element found"):
+            safe_xml.read_xml(path)
 
 
 @pytest.fixture

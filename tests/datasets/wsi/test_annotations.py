@@ -11,6 +11,7 @@ import pytest
 from datasets.errors import DatasetError
 from datasets.synthetic.slides import write_asap
 from datasets.wsi.annotations import Outline, read_asap
+from datasets.wsi.crossings import crosses_more_than
 from datasets.wsi.lesions import Lesions
 
 
@@ -128,6 +129,27 @@ def test_repeated_order_is_refused(tmp_path: Path):
     write_text(tmp_path, '<Coordinate Order="7" X="1" Y="1"/>' * 2)
     with pytest.raises(DatasetError, match="two points with Order 7"):
         read_asap(tmp_path / "a.xml")
+
+
+@pytest.mark.parametrize("number", [500, 4000])
+def test_outline_that_crosses_itself_everywhere_is_refused_by_name(tmp_path: Path, number: int):
+    points = np.random.default_rng(0).integers(0, 10_000, (number, 2)).tolist()
+    write_asap(tmp_path / "a.xml", {"_0": [square(0, 0, 9), points]})
+    with pytest.raises(DatasetError, match=r"a\.xml, annotation 'Annotation 1' crosses itself"):
+        read_asap(tmp_path / "a.xml")
+
+
+def test_crossings_and_touches_are_counted_and_neighbours_are_not():
+    waves = [(float(x), float(x % 2) * 2 - 1) for x in range(12)]  # Cross the axis 11 times.
+    # And once more on the way down.
+    line = [*waves, (11.0, -3.0), (12.0, -3.0), (12.0, 0.0), (-1.0, 0.0)]
+    assert crosses_more_than(line, 11)
+    assert not crosses_more_than(line, 12)
+    doubled = [point for point in line for _ in range(2)]
+    assert not crosses_more_than(doubled, 12)
+    there_and_back = [(0.0, 0.0), (4.0, 0.0), (1.0, 0.0), (3.0, 0.0), (0.0, 5.0)]
+    assert crosses_more_than(there_and_back, 0)
+    assert not crosses_more_than(square(0, 0, 9), 0)
 
 
 def test_unknown_group_is_refused_with_the_known_ones(tmp_path: Path):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from datasets.errors import DatasetError
 from datasets.synthetic.slides import write_slide
+from datasets.wsi.files import find_slides
 from datasets.wsi.grid import plan_grid
 from datasets.wsi.slide import Slide
 from datasets.wsi.tiling import read_tiles
@@ -164,3 +165,12 @@ def test_slide_with_more_places_than_any_slide_has_is_refused(
         assert len(plan_grid(slide, mpp=0.5, level=None, tile_size=128, overlap=0).corners) == 48
         with pytest.raises(DatasetError, match="--tile-size or --mpp.*header is damaged"):
             plan_grid(slide, mpp=0.5, level=None, tile_size=64, overlap=0)
+
+
+def test_slide_whose_name_is_no_utf8_is_refused(tmp_path: Path):
+    try:
+        (tmp_path / b"caf\xe9.svs".decode("utf-8", "surrogateescape")).write_bytes(b"bad")
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    with pytest.raises(DatasetError, match=r"caf.udce9\.svs: the name is not UTF-8"):
+        find_slides(tmp_path)
