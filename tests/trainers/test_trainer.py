@@ -418,9 +418,10 @@ def test_an_event_file_that_cannot_be_opened_or_closed_is_named_too(
         raise OSError(28, "No space left on device")
 
     told = rf"TensorBoard events \(No space left on device.*--resume: '{tmp_path}'"
-    with monkeypatch.context() as patched, pytest.raises(OSError, match=told):
+    with monkeypatch.context() as patched:
         patched.setattr(SummaryWriter, "__init__", fail)
-        trainer.fit()
+        with pytest.raises(OSError, match=told):
+            trainer.fit()
     monkeypatch.setattr(SummaryWriter, "close", fail)
     with pytest.raises(OSError, match=told):
         trainer.fit()
