@@ -331,8 +331,8 @@ class Trainer(ABC):
             except Exception as failure:  # noqa: BLE001 (none may keep the next from its check)
                 failures.append(failure)
         first = failures.pop(0) if failures and ended_by is None else None
-        for failure in failures:
-            log.error("Also failed at the end of the fit: %s", failure)
+        for further in failures:
+            log.error("Also failed at the end of the fit: %s", further)
         if first is not None:
             raise first
 
