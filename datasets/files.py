@@ -37,8 +37,7 @@ def write_whole(path: Path) -> Iterator[Path]:
 
 def sync_and_rename(temporary: Path, path: Path) -> None:
     """Bring a finished file to the disk, then give it its name, then bring the name there."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
+    sync(temporary)
     temporary.replace(path)
     # Some network disks cannot sync a folder; they order names and contents by themselves.
     with suppress(OSError):
@@ -47,6 +46,12 @@ def sync_and_rename(temporary: Path, path: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def sync(path: Path) -> None:
+    """Bring a file's content to the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def remove_unfinished(folder: Path, name: str = "*") -> None:

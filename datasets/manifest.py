@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from datasets.errors import DatasetError
-from datasets.files import write_whole
+from datasets.files import sync, write_whole
 from datasets.image_roots import ImageRoot, allowed_folders, find_stated_root
 from datasets.safe_json import read_json_object
 from datasets.samples import ALL_PERCENTS, Sample, SampleSet, percents_from
@@ -47,7 +47,8 @@ def write_manifest(
     The columns ``path`` and ``mask`` are relative to `image_root`, which is itself written as
     relative to `folder` where it lies inside `out`, so that `out` may be moved; ``subset`` is the
     smallest label percent that holds a training sample (subsets are nested), and empty outside the
-    training split.
+    training split. A kill leaves the earlier set, this one, or no ``manifest.csv``, which is none;
+    a failure the earlier set.
 
     Args:
         folder: Where the files go.
@@ -60,15 +61,20 @@ def write_manifest(
     subtypes = subtypes or {}
     rows = [_format_row(sample, image_root, subtypes) for sample in samples]
     used = [name for name in OPTIONAL_COLUMNS if any(row[name] for row in rows)]
-    with write_whole(folder / MANIFEST_INFO_NAME) as temporary:
+    table_path, info_path = folder / MANIFEST_NAME, folder / MANIFEST_INFO_NAME
+    with write_whole(table_path) as table, write_whole(info_path) as described:
         content = {**info, "image_root": _format_root(image_root, folder, out or folder)}
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-    with write_whole(folder / MANIFEST_NAME) as temporary, temporary.open("w", newline="") as file:
-        columns = (*MANIFEST_COLUMNS, *used)
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder / MANIFEST_NAME
+        described.write_text(json.dumps(content, indent=2) + "\n")
+        with table.open("w", newline="") as file:
+            columns = (*MANIFEST_COLUMNS, *used)
+            writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        for written in (table, described):
+            sync(written)
+        # Between the two names there must not be an earlier table beside a new description.
+        table_path.unlink(missing_ok=True)
+    return table_path
 
 
 def _format_row(sample: Sample, image_root: Path, subtypes: Mapping[str, str]) -> dict[str, object]:

@@ -85,6 +85,10 @@ class Options(ExecutorOptions, EncoderOptions):
         if not self.splits:
             raise ValueError(f"--splits takes some of {', '.join(map(str, LABEL_PERCENTS))}.")
 
+    def find_log_dir(self) -> Path:
+        """Return where what jobs print goes: beside the runs."""
+        return self.log_dir or self.find_runs_root() / "jobs"
+
 
 def main(options: Options) -> list[JobResult]:
     """Run what is not finished; return what became of each cell.

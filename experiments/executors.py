@@ -65,7 +65,7 @@ def _run_here(job: Job, options: ExecutorOptions) -> JobResult:
     except InterruptedRunError:
         raise
     except Exception as error:  # noqa: BLE001 (any failure of one run; the others go on)
-        log_path = options.log_dir / "serial" / f"{job.name.replace('/', '-')}.log"
+        log_path = options.find_log_dir() / "serial" / f"{job.name.replace('/', '-')}.log"
         log_path.parent.mkdir(parents=True, exist_ok=True)
         log_path.write_text(traceback.format_exc())
         reason = f"{type(error).__name__}: {error}"

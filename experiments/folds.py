@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,22 @@ from typing import Any
 import pandas as pd
 import torch
 
-from datasets.files import write_whole
+from datasets.files import remove_unfinished, write_whole
+from datasets.locks import OwnedLock
 from experiments.reporting.folds import pool_predictions
 from experiments.reporting.load_runs import FinishedRun
+from trainers.errors import RunError
 from trainers.metrics import test_metrics
-from trainers.run import CONFIG, METRICS, PREDICTIONS, SUMMARY, write_json
+from trainers.run import (
+    CONFIG,
+    LOCK,
+    METRICS,
+    PREDICTIONS,
+    SUMMARY,
+    read_finished,
+    tidy_up,
+    write_json,
+)
 
 _LEAST_PROB = 1e-300
 
@@ -23,7 +35,7 @@ def pool_folds(runs: Sequence[FinishedRun], run_dir: Path, protocol: str) -> Fin
     """Write what all folds predicted into a run folder of its own and return it.
 
     It holds no model. Its test is the union of the folds' tests; ``metrics.csv`` holds means over
-    the folds. It is written again from the folds at each call.
+    the folds. One that is there already is written again only where it is not that of these folds.
 
     Args:
         runs: One a fold, in their order.
@@ -32,6 +44,7 @@ def pool_folds(runs: Sequence[FinishedRun], run_dir: Path, protocol: str) -> Fin
 
     Raises:
         ValueError: As `pool_predictions`.
+        DatasetError: The folder cannot be written to.
     """
     frame = pool_predictions(runs)
     classes = runs[0].classes
@@ -50,14 +63,29 @@ def pool_folds(runs: Sequence[FinishedRun], run_dir: Path, protocol: str) -> Fin
         "best_epochs": [run.summary["best_epoch"] for run in runs],
         **{name: sum(run.summary[name] for run in runs) for name in ("steps", "seconds")},
     }
-    (run_dir / SUMMARY).unlink(missing_ok=True)
+    if _holds(run_dir, config, summary):
+        tidy_up(run_dir)
+        return FinishedRun(run_dir, config, summary)
     columns = ["sample_id", "group", "label", *(f"prob_{name}" for name in classes)]
-    _write_csv(frame[columns], run_dir / PREDICTIONS)
     curves = pd.concat([run.metrics() for run in runs]).groupby("epoch").mean().reset_index()
-    _write_csv(curves, run_dir / METRICS)
-    write_json(run_dir / CONFIG, config)
-    write_json(run_dir / SUMMARY, summary)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with OwnedLock(run_dir / LOCK, run_dir, waits=True):
+        remove_unfinished(run_dir)
+        (run_dir / SUMMARY).unlink(missing_ok=True)
+        _write_csv(frame[columns], run_dir / PREDICTIONS)
+        _write_csv(curves, run_dir / METRICS)
+        write_json(run_dir / CONFIG, config)
+        write_json(run_dir / SUMMARY, summary)
     return FinishedRun(run_dir, config, summary)
+
+
+def _holds(run_dir: Path, config: Mapping[str, Any], summary: Mapping[str, Any]) -> bool:
+    """Return whether the folder holds a finished run with just these."""
+    try:
+        found = read_finished(run_dir)
+    except RunError:  # Unfinished, or damaged.
+        return False
+    return found == tuple(json.loads(json.dumps(part, default=str)) for part in (config, summary))
 
 
 def _pool_data(runs: Sequence[FinishedRun]) -> dict[str, Any]:

@@ -73,8 +73,9 @@ class ExecutorOptions:
     """slurm: partition. Default: the cluster's."""
     max_parallel: int | None = None
     """local, slurm: jobs at a time. Default: 1 for local, no limit for slurm."""
-    log_dir: Path = Path("runs/jobs")
-    """What jobs print and how they failed; slurm: on a disk that all nodes share."""
+    log_dir: Path | None = None
+    """What jobs print and how they failed; slurm: on a disk that all nodes share. Default: jobs
+    below --runs-root."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, and those that the executor would not heed.
@@ -103,3 +104,7 @@ class ExecutorOptions:
                     f"{flag} does nothing with --executor {self.executor}: leave it out, or pass "
                     f"--executor {' or '.join(heeded_by)}."
                 )
+
+    def find_log_dir(self) -> Path:
+        """Return where what jobs print goes."""
+        return self.log_dir or Path("runs/jobs")

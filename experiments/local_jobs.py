@@ -33,7 +33,7 @@ def run_local(jobs: Sequence[Job], options: ExecutorOptions) -> list[JobResult]:
         InterruptedRunError: The user stopped it; fits that ran have saved their state.
     """
     gpus = _find_gpus() if options.gpus else [""]
-    executor = LocalExecutor(options.log_dir / "local")
+    executor = LocalExecutor(options.find_log_dir() / "local")
     executor.update_parameters(timeout_min=_NO_LIMIT_MINUTES, stderr_to_stdout=True)
     free = list(range(options.max_parallel or 1))
     waiting = list(reversed(jobs))

@@ -148,9 +148,11 @@ def main(options: Options) -> PredictionReport:
 
 def _describe(options: Options, restored: RestoredClassifier, fabric: Fabric) -> dict[str, Any]:
     data = restored.summary["data"]
+    variant = restored.config.get("variant")
     return {
         "run": str(options.run),
         "experiment": restored.summary["experiment"],
+        **({"variant": variant} if isinstance(variant, str) else {}),
         "data": data["name"],
         "synthetic": data["synthetic"],
         "precision": precision_of(fabric),

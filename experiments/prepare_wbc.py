@@ -22,9 +22,12 @@ from typing import Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.catalogue import PreparedSource, read_source, refuse_options
+from datasets.errors import DatasetError
+from datasets.files import remove_unfinished
 from datasets.folders import publish_folders
 from datasets.grouping import group_images
 from datasets.leakage import find_groups
+from datasets.locks import LockedError, OwnedLock
 from datasets.manifest import MANIFEST_NAME, write_manifest
 from datasets.preparing import HashedSet, draw_set, hash_images, pack_images, write_made_images
 from datasets.published import PublishedSet, relabel, select_classes, select_parts
@@ -109,6 +112,8 @@ class Options:
             raise ValueError("--image-size is the side of packed images: pass --pack with it.")
         if any(size < 1 for size in self.image_size):
             raise ValueError(f"--image-size must be larger than 0, not {self.image_size}.")
+        if self.groups is not None and not self.groups.is_file():
+            raise ValueError(f"--groups {self.groups} is no file; expected a CSV.")
 
     def find_folder(self, draw: int) -> Path:
         """Return the folder of a draw's manifest."""
@@ -116,15 +121,37 @@ class Options:
 
 
 def main(options: Options) -> Path:
-    """Write the manifests and print what they hold; return the path of the first."""
-    for draw in options.draw:
-        path = options.find_folder(draw) / MANIFEST_NAME
-        if path.exists() and not options.overwrite:
-            raise ValueError(
-                f"{path} is there already. Pass --overwrite to replace it, or another --out."
-            )
+    """Write the manifests and print what they hold; return the path of the first.
+
+    Raises:
+        DatasetError: Another process writes to the same folder.
+    """
     published = read_published(options)
     report_counts(list(published.differences), strict=options.check_counts)
+    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        with OwnedLock(options.out / ".lock", options.out):
+            _open_folders(options)
+            return _prepare(options, published)
+    except LockedError as error:
+        raise DatasetError(
+            f"Another run prepares a set there: {error} Wait for it, end it, or pass another --out."
+        ) from error
+
+
+def _open_folders(options: Options) -> None:
+    """Refuse to replace an earlier set unasked; delete what a killed run left half written."""
+    for folder in map(options.find_folder, options.draw):
+        if (folder / MANIFEST_NAME).exists() and not options.overwrite:
+            raise ValueError(
+                f"{folder / MANIFEST_NAME} is there already. Pass --overwrite to replace it, or "
+                "another --out."
+            )
+        remove_unfinished(folder)
+    remove_unfinished(options.out)
+
+
+def _prepare(options: Options, published: PublishedSet) -> Path:
     hashed = hash_images(
         write_made_images(published, options.out), skip_unreadable=options.skip_unreadable
     )

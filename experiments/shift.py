@@ -56,6 +56,7 @@ from experiments.shift_results import (
     make_reference,
     make_results,
     read_own_result,
+    require_no_results,
     write_shift,
 )
 from trainers.device import Device, precision_of
@@ -161,7 +162,7 @@ def main(options: Options) -> pd.DataFrame:
     run = FinishedRun(options.run, restored.config, restored.summary)
     run.require_classifier()
     out = options.out or find_out(run)
-    clear_out(out, overwrite=options.overwrite)
+    require_no_results(out, overwrite=options.overwrite)
     # Before the long part: what may be refused.
     others = _open_others(options, run, out)
     own_samples = _find_own(options, run) if options.corrupt == OWN else []
@@ -199,6 +200,7 @@ def main(options: Options) -> pd.DataFrame:
         **describe_tests(run, others),
     }
     samples_of = {OWN: own_samples, **{other.name: other.samples for other in others}}
+    clear_out(out)
     draw_shift(out, run, results, table, samples_of.get(options.corrupt, ()), options.seed)
     write_shift(out, results, table, by_class, facts)
     left_out = {other.name: other.left_out for other in others}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,9 @@ from experiments.reporting.shift_tables import (
 )
 from experiments.reporting.statistics import group_confusions
 from experiments.shift_predictions import Grade, apply_grade
+
+PICTURES: Final = ("tests.png", "confusion-*.png", "corruptions.png", "corruption_examples.png")
+"""What `draw_shift` may write, as patterns."""
 
 
 def draw_shift(

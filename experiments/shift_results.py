@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +28,7 @@ from experiments.reporting.shift_tables import (
     write_predictions,
 )
 from experiments.reporting.tables import write_table
+from experiments.shift_pictures import PICTURES
 from experiments.shift_predictions import Grade
 from trainers.metrics import test_metrics
 from trainers.run import describe_commit, write_json
@@ -37,19 +37,24 @@ PREDICTIONS: Final = "predictions"
 SHIFT_JSON: Final = "shift.json"
 
 
-def clear_out(out: Path, *, overwrite: bool) -> None:
-    """Make the folder of the results ready.
+def require_no_results(out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder with results that are not to be replaced.
 
     Raises:
         ValueError: It holds earlier results and `overwrite` is not set.
     """
     if (out / SHIFT_JSON).is_file() and not overwrite:
         raise ValueError(f"{out} holds earlier results. Pass --overwrite, or another --out.")
+
+
+def clear_out(out: Path) -> None:
+    """Delete earlier results; what else lies in the folder is not ours."""
+    # First what says that the others are whole.
     (out / SHIFT_JSON).unlink(missing_ok=True)
     # What is left of other conditions would be taken for some of these.
-    shutil.rmtree(out / PREDICTIONS, ignore_errors=True)
-    for picture in out.glob("*.png"):
-        picture.unlink()
+    for pattern in (f"{PREDICTIONS}/*.csv", *PICTURES):
+        for path in out.glob(pattern):
+            path.unlink()
 
 
 def read_own_result(run: FinishedRun) -> ShiftResult:

@@ -41,7 +41,7 @@ def run_slurm(jobs: Sequence[Job], options: ExecutorOptions) -> list[JobResult]:
         RunError: There is no Slurm here, or it refuses the jobs.
         InterruptedRunError: The user stopped the waiting; the jobs go on.
     """
-    folder = options.log_dir / "slurm"
+    folder = options.find_log_dir() / "slurm"
     submitted = _submit(jobs, options, folder)
     waiting = {job.name: job for job in jobs}
     results: list[JobResult] = []

@@ -34,8 +34,8 @@ SEEN_IMAGES: Final = Path("seen_images.txt")
 """SHA-256 of the images trained and selected on, one a line: what must not be a later test."""
 BEST_CHECKPOINT: Final = Path("checkpoints/best.ckpt")
 LAST_CHECKPOINT: Final = Path("checkpoints/last.ckpt")
+LOCK: Final = ".lock"
 
-_LOCK: Final = ".lock"
 _PACKAGES: Final = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn")
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Run:
     ) -> None:
         self.fabric = fabric
         self.run_dir = run_dir
-        self._lock = OwnedLock(run_dir / _LOCK, run_dir)
+        self._lock = OwnedLock(run_dir / LOCK, run_dir)
         self._held = ExitStack()
         problem: str | None = None
         if fabric.is_global_zero:
@@ -222,7 +222,7 @@ def remove_run(run_dir: Path) -> None:
     if not run_dir.is_dir():
         return
     try:
-        with OwnedLock(run_dir / _LOCK, run_dir):
+        with OwnedLock(run_dir / LOCK, run_dir):
             (run_dir / SUMMARY).unlink(missing_ok=True)
             shutil.rmtree(run_dir)
     except (LockedError, OSError) as error:
@@ -231,7 +231,7 @@ def remove_run(run_dir: Path) -> None:
 
 def tidy_up(run_dir: Path) -> None:
     """Remove what a killed process has left half-written, unless another one works there."""
-    with suppress(DatasetError, OSError), OwnedLock(run_dir / _LOCK, run_dir):
+    with suppress(DatasetError, OSError), OwnedLock(run_dir / LOCK, run_dir):
         remove_unfinished(run_dir)
 
 

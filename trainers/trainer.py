@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ from trainers.outputs import BatchOutputs, Outputs, gather_objects, gather_outpu
 from trainers.resident import Loading
 from trainers.sampling import EpochBatches, seeded_generator
 from trainers.stopping import StopRequest
+
+log = logging.getLogger(__name__)
 
 
 class Trainer(ABC):
@@ -126,6 +129,7 @@ class Trainer(ABC):
             InterruptedRunError: After a checkpoint, if the user stopped the run.
         """
         with self.stop:
+            ended_by: BaseException | None = None
             try:
                 self._call("before_fit")
                 while self.epoch < self.config.epochs:
@@ -140,11 +144,12 @@ class Trainer(ABC):
                     self._seen = []
                     self._call("after_epoch")
             except BaseException as error:
+                ended_by = error
                 for hook in self.hooks:
                     hook.on_exception(self, error)
                 raise
             finally:
-                self._call("after_fit")
+                self._call_after_fit(ended_by)
 
     def train_step(self, batch: dict[str, Any]) -> None:
         """Update the model once; the order of these lines is the algorithm."""
@@ -316,6 +321,20 @@ class Trainer(ABC):
     def _call(self, event: str) -> None:
         for hook in self.hooks:
             getattr(hook, event)(self)
+
+    def _call_after_fit(self, ended_by: BaseException | None) -> None:
+        """Call every hook; raise the first failure unless the fit was `ended_by` another one."""
+        failures = []
+        for hook in self.hooks:
+            try:
+                hook.after_fit(self)
+            except Exception as failure:  # noqa: BLE001 (none may keep the next from its check)
+                failures.append(failure)
+        first = failures.pop(0) if failures and ended_by is None else None
+        for further in failures:
+            log.error("Also failed at the end of the fit: %s", further)
+        if first is not None:
+            raise first
 
 
 def _explain_batch_of_one(error: ValueError, batch: dict[str, Any]) -> Exception:

@@ -41,9 +41,9 @@ def read_pixels(path: Path) -> Image.Image:
         return read_image(path)
     file = path.parent
     try:
-        row = _index_tiles(file, file.stat().st_mtime_ns)[path.name]
+        row, sample_id = _index_tiles(file, file.stat().st_mtime_ns)[path.name]
         with open_tiles(file) as opened:
-            return Image.fromarray(TilePixels(opened).read(row))
+            return Image.fromarray(TilePixels(opened).read(row, sample_id))
     except (DatasetError, *HDF5_ERRORS) as error:
         raise UnreadableImageError(
             f"{file} does not give the tile {path.name} ({error}). Delete the file and cut the "
@@ -61,8 +61,8 @@ def _is_tile(path: Path) -> bool:
 
 
 @lru_cache(maxsize=_MAX_INDEXED)
-def _index_tiles(file: Path, changed: int) -> dict[str, int]:
-    """Return the row of each tile by its place; `changed` tells versions of the file apart."""
+def _index_tiles(file: Path, changed: int) -> dict[str, tuple[int, str]]:
+    """Return row and id of each tile by its place; `changed` tells versions of the file apart."""
     with open_tiles(file) as opened:
         names = read_texts(opened, "sample_id")
-    return {name.rsplit("/", 1)[-1]: row for row, name in enumerate(names)}
+    return {name.rsplit("/", 1)[-1]: (row, name) for row, name in enumerate(names)}

@@ -17,7 +17,7 @@ from datasets.locks import LockedError, OwnedLock
 from datasets.samples import hash_file
 from datasets.wsi.files import SlideFile
 from datasets.wsi.manifest import TILES_INFO_NAME, TILES_NAME
-from datasets.wsi.store import TILES_FOLDER, read_facts
+from datasets.wsi.store import TILES_FOLDER, read_table
 from datasets.wsi.tiling import (
     OVERVIEW_FOLDER,
     SlideReport,
@@ -40,7 +40,8 @@ def cut_slides(
 ) -> dict[str, str]:
     """Cut the slides that are not cut yet; return why others failed, by slide.
 
-    A slide whose file or annotations changed since is cut again.
+    A slide whose file or annotations changed since is cut again, and one whose table is damaged;
+    damaged pixels are noticed when they are read.
 
     Args:
         slides: To cut.
@@ -102,7 +103,7 @@ def _clean(out: Path, *, overwrite: bool) -> None:
 def _require_same_options(out: Path, options: TilingOptions) -> None:
     for path in sorted((out / TILES_FOLDER).glob("*.h5")):
         try:
-            found = read_facts(path).options
+            found = read_table(path)[0].options
         except DatasetError:
             continue  # Broken: it is cut again.
         if found != options.to_json():
@@ -124,10 +125,14 @@ def _format_changes(earlier: Any, now: dict[str, Any]) -> str:
 
 
 def _is_finished(job: TilingJob) -> bool:
+    """Return whether a slide's tiles are there and of these files; others are deleted.
+
+    Its table is compared with its checksum; pixels are when they are read.
+    """
     if not job.tiles_path.is_file():
         return False
     try:
-        facts = read_facts(job.tiles_path)
+        facts, _ = read_table(job.tiles_path)
         is_same = facts.source_key == job.source_key
         if job.slide.path.stat().st_mtime_ns > job.tiles_path.stat().st_mtime_ns:
             is_same = is_same and hash_file(job.slide.path) == facts.slide_sha256

@@ -1,13 +1,14 @@
 """The tiles of one slide in one HDF5 file: written whole, read a tile at a time.
 
 Datasets, a row a tile: ``image`` uint8 (N, S, S, 3), one chunk a tile; ``crc32`` uint32 of its
-bytes; ``sample_id``; ``corner`` int64 (N, 2), x and y in level-0 pixels; ``label``;
+sample id and bytes; ``sample_id``; ``corner`` int64 (N, 2), x and y in level-0 pixels; ``label``;
 ``tumor_fraction`` and ``tissue_fraction`` in [0, 1], the former NaN where nothing is known.
-Attributes: the fields of `SlideFacts`.
+Attributes: the fields of `SlideFacts`, and ``table_sha256`` over them and all columns.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -35,7 +36,7 @@ from datasets.safe_hdf5 import (
     to_texts,
 )
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 TILES_FOLDER: Final = "slides"
 """Below the output folder; holds a file a slide, ``NAME.h5``."""
 
@@ -128,26 +129,17 @@ def write_tiles(path: Path, facts: SlideFacts, table: TileTable, images: Iterabl
         for row, image in enumerate(images):
             # A chunk is one tile as it is, so HDF5's own machinery has nothing to add.
             pixels.id.write_direct_chunk((row, 0, 0, 0), image)
-            checksums[row] = zlib.crc32(image)
+            checksums[row] = _checksum(table.sample_ids[row], image)
             on_its_way = _begin_writeback(descriptor, on_its_way)
         file["crc32"] = checksums
-
-
-def read_facts(path: Path) -> SlideFacts:
-    """Return what holds for all tiles of the file at `path`.
-
-    Raises:
-        DatasetError: It is broken or of another version.
-    """
-    with open_tiles(path) as file:
-        return _parse_facts(path, file)
+        file.attrs["table_sha256"] = to_text(_hash_table(facts, table, checksums))
 
 
 def read_table(path: Path) -> tuple[SlideFacts, TileTable]:
-    """Return all but the pixels of the file at `path`.
+    """Return all but the pixels of the file at `path`; these are checked when they are read.
 
     Raises:
-        DatasetError: It is broken or of another version.
+        DatasetError: It is broken, damaged, or of another version.
     """
     try:
         with open_tiles(path) as file:
@@ -159,12 +151,15 @@ def read_table(path: Path) -> tuple[SlideFacts, TileTable]:
                 tissue_fractions=read_column(file, "tissue_fraction").astype(np.float64),
             )
             facts = _parse_facts(path, file)
-            num_images = len(TilePixels(file))
+            checksums = TilePixels(file).checksums
+            stated = read_attribute(file, "table_sha256")
     except HDF5_ERRORS as error:
         raise _broken(path, error) from error
     lengths = {len(getattr(table, field.name)) for field in fields(table)}
-    if lengths != {num_images}:
+    if lengths != {len(checksums)}:
         raise _broken(path, ValueError("its columns differ in length"))
+    if _hash_table(facts, table, checksums) != stated:
+        raise _broken(path, ValueError("its table does not agree with its checksum"))
     return facts, table
 
 
@@ -193,7 +188,11 @@ def open_tiles(path: Path) -> h5py.File:
 
 
 class TilePixels:
-    """The pixels of all tiles of an open file, each compared with its checksum when it is read."""
+    """The pixels of all tiles of an open file, each compared with its checksum when it is read.
+
+    Attributes:
+        checksums: uint32 (N,), of sample id and pixels of each tile.
+    """
 
     def __init__(self, file: h5py.File) -> None:
         """Find pixels and checksums in `file`, which stays open.
@@ -210,22 +209,31 @@ class TilePixels:
         checksums = read_column(file, "crc32")
         if checksums.shape != images.shape[:1]:
             raise ValueError(f"it has {len(images)} tiles and {checksums.size} checksums")
-        self._images, self._checksums = images, checksums
+        self._images, self.checksums = images, checksums
 
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def read(self, row: int) -> NDArray[np.uint8]:
+    def read(self, row: int, sample_id: str) -> NDArray[np.uint8]:
         """Return the tile in `row`, uint8 (S, S, 3).
 
         Raises:
-            ValueError: It is damaged.
+            ValueError: It is damaged, or not that of `sample_id`.
             Exception: Another of `HDF5_ERRORS`.
         """
         tile = np.asarray(self._images[row], dtype=np.uint8)
-        if zlib.crc32(tile.tobytes()) != self._checksums[row]:
+        if _checksum(sample_id, tile.tobytes()) != self.checksums[row]:
             raise ValueError(f"row {row} does not agree with its checksum")
         return tile
+
+
+def _checksum(sample_id: str, pixels: bytes) -> int:
+    return zlib.crc32(pixels, zlib.crc32(sample_id.encode()))
+
+
+def _hash_table(facts: SlideFacts, table: TileTable, checksums: NDArray[np.generic]) -> str:
+    texts = [asdict(facts), table.sample_ids, table.labels]
+    digest = hashlib.sha256(json.dumps(texts).encode())
+    for column in (table.corners, table.tumor_fractions, table.tissue_fractions, checksums):
+        digest.update(column.tobytes())
+    return digest.hexdigest()
 
 
 def _begin_writeback(descriptor: int, start: int) -> int:

@@ -114,7 +114,7 @@ class _OpenFile:
         x, y = self._corners[row].tolist()
         if hash_origin(self._facts, x, y) != sample.sha256:
             raise ValueError(f"it was cut again since {TILES_NAME} was written")
-        return Image.fromarray(self._pixels.read(row))
+        return Image.fromarray(self._pixels.read(row, sample.sample_id))
 
 
 class SlideTileDataset(Dataset[dict[str, Any]]):

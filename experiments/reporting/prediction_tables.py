@@ -19,7 +19,10 @@ _LABEL_WIDTH: Final = 11
 def format_report(report: PredictionReport) -> str:
     """Return a row an image where they are few, else the number of images by class."""
     total, broken = len(report.paths), len(report.unreadable)
-    title = f"{total:,} image{'s' if total > 1 else ''}, read by {report.info['experiment']}"
+    reader = report.info["experiment"]
+    if "variant" in report.info:
+        reader = f"{report.info['variant']} ({reader})"
+    title = f"{total:,} image{'s' if total > 1 else ''}, read by {reader}"
     lines = [_fit(f"{title}, which learnt from {report.info['data']}", _WIDTH)]
     if report.info["synthetic"]:
         lines.append(SYNTHETIC_NOTE)

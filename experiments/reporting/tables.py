@@ -63,22 +63,21 @@ def estimate_runs(
 def format_result(run: FinishedRun) -> str:
     """Return a classifier's test result as text of at most 80 columns."""
     summary, test = run.summary, run.summary["test"]
-    title = f"{summary['experiment']}, seed {summary['seed']}"
+    title = f"{_name_model(run)}, seed {summary['seed']}"
     if summary.get("label_percent"):
         title += f", {summary['label_percent']} % of the labels"
     estimates = estimate_runs([run])
     some = next(iter(estimates.values()))
+    limit = run.config.get("options", {}).get("max_train_images")
+    limited = f"Learnt from {run.num_train_images} images: --max-train-images {limit}"
     lines = [
-        f"Test result of {title} on {summary['data']['name']}",
+        *textwrap.wrap(f"Test result of {title} on {summary['data']['name']}", 80),
+        *([limited] if limit is not None else []),
+        *([SYNTHETIC_NOTE] if run.is_synthetic else []),
         f"n = {some.num_images} images in {some.num_groups} groups; "
         "in brackets 95 % intervals over groups",
         "",
     ]
-    limit = run.config.get("options", {}).get("max_train_images")
-    if limit is not None:
-        lines.insert(1, f"Learnt from {run.num_train_images} images: --max-train-images {limit}")
-    if run.is_synthetic:
-        lines.insert(1, SYNTHETIC_NOTE)
     lines += [
         f"  {name.replace('_', ' '):28}{e.value:.3f}  [{e.low:.3f}, {e.high:.3f}]"
         for name, e in estimates.items()
@@ -94,6 +93,15 @@ def format_result(run: FinishedRun) -> str:
         lines += ["", "Left out of the data:"]
         lines += [f"  {number:6d}  {reason}" for reason, number in left_out.items()]
     return "\n".join(lines)
+
+
+def _name_model(run: FinishedRun) -> str:
+    """Return what learnt: the experiment, of a study's run also its variant and draw."""
+    experiment, variant = str(run.summary["experiment"]), run.config.get("variant")
+    if not isinstance(variant, str):
+        return experiment
+    draw = f", draw {run.config['draw']}" if "draw" in run.config else ""
+    return f"{variant} ({experiment}){draw}"
 
 
 def _format_restricted(run: FinishedRun) -> list[str]:

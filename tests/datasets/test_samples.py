@@ -58,6 +58,21 @@ def test_manifest_brings_back_the_same_set(folders: Path, prepared: Path):
     assert read.classes == WBC_CLASSES
 
 
+def test_a_set_that_cannot_be_replaced_stays_with_both_its_files(
+    folders: Path, prepared: Path, monkeypatch
+):
+    names = (MANIFEST_NAME, "manifest.json")
+    before = [(prepared / name).read_bytes() for name in names]
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(csv.DictWriter, "writerows", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_manifest(prepared, read_folders(folders).samples, folders, {"name": "other"})
+    assert [(prepared / name).read_bytes() for name in names] == before
+
+
 def test_every_class_is_in_every_split_and_subset(prepared: Path):
     cells = read_manifest(prepared)
     for percent in LABEL_PERCENTS:

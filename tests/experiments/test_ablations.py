@@ -57,6 +57,11 @@ def options(tiny_bundle: Path, encoder_runs, tmp_path: Path) -> ablations.Option
     )
 
 
+def test_jobs_log_beside_the_runs_unless_told_otherwise(options, tmp_path):
+    assert replace(options, log_dir=None).find_log_dir() == tmp_path / "runs" / "jobs"
+    assert options.find_log_dir() == tmp_path / "jobs"
+
+
 def test_a_name_stands_for_one_variant_in_all_studies():
     variants = [variant for study in STUDIES.values() for variant in study]
     by_name = {variant.name: variant for variant in variants}

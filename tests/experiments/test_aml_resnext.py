@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from sklearn.metrics import roc_auc_score
 from datasets.sources.aml import CODES
 from experiments import aml_resnext
 from experiments.aml_resnext import Options
+from experiments.folds import pool_folds
 from experiments.reporting.folds import pool_predictions
 from experiments.reporting.load_runs import FinishedRun
 from experiments.reporting.run_files import find_answerable
+from tests.faults.outcomes import left_behind
 from trainers.run import read_finished
 
 USED = {"NGS": 60, "MYO": 130, "MOB": 150, "EBO": 210}
@@ -122,6 +125,33 @@ def test_the_pooled_test_is_the_sum_of_the_folds(folded):
     assert pooled.summary["test"]["loss"] == pytest.approx(np.average(losses, weights=sizes))
     for name in ("classes.csv", "confusion_matrix.png", "roc.png", "metrics.csv"):
         assert (pooled.path / name).is_file(), name
+
+
+def test_a_pooled_run_that_is_there_is_looked_at_and_not_written_again(folded, tmp_path):
+    pooled, folds = folded
+    run_dir = tmp_path / "pooled"
+    shutil.copytree(pooled.path, run_dir)
+    (run_dir / ".predictions.csv.1.tmp").write_text("half")
+    before = {path.name: path.stat().st_ino for path in run_dir.glob("[!.]*")}
+    again = pool_folds(folds, run_dir, "folds-3")
+    assert {path.name: path.stat().st_ino for path in run_dir.glob("[!.]*")} == before
+    assert (again.config, again.summary) == (pooled.config, pooled.summary)
+    assert left_behind(run_dir) == []
+
+
+def test_a_pooled_run_that_was_killed_or_is_of_other_folds_is_written_anew(folded, tmp_path):
+    pooled, folds = folded
+    run_dir = tmp_path / "pooled"
+    shutil.copytree(pooled.path, run_dir)
+    (run_dir / "summary.json").unlink()
+    (run_dir / "predictions.csv").write_text("of an earlier run\n")
+    (run_dir / ".predictions.csv.1.tmp").write_text("half")
+    pool_folds(folds, run_dir, "folds-3")
+    for name in ("predictions.csv", "metrics.csv", "config.json", "summary.json"):
+        assert (run_dir / name).read_bytes() == (pooled.path / name).read_bytes(), name
+    assert left_behind(run_dir) == []
+    two = pool_folds(folds[:2], run_dir, "folds-3")
+    assert read_finished(run_dir)[1]["splits"] == two.summary["splits"] != pooled.summary["splits"]
 
 
 def test_folds_that_test_an_image_twice_are_refused(folded):

@@ -124,6 +124,12 @@ def test_many_images_are_counted_by_class():
     assert text.index("7.png") < text.index("0.png")
 
 
+def test_the_model_of_a_study_is_called_by_its_variant():
+    report = report_of(np.array([[0.5, 0.5]]))
+    report.info.update(experiment="ablations", variant="probe-depths")
+    assert format_report(report).startswith("1 image, read by probe-depths (ablations), which")
+
+
 def test_watch_marks_probabilities_strictly_below_the_threshold():
     report = report_of(np.array([[0.5, 0.5], [0.6, 0.4], [0.9, 0.1]]), watch_threshold=0.6)
     assert [path.name for path in report.to_watch] == ["0.png"]

@@ -17,11 +17,13 @@ from datasets import images as images_module
 from datasets.cells import open_cells
 from datasets.errors import DatasetError
 from datasets.folders import read_folders
+from datasets.locks import OwnedLock
 from datasets.manifest import read_manifest
 from datasets.synthetic.cells import draw_cell
 from datasets.taxonomy import LABEL_PERCENTS, WBC_CLASSES
 from experiments import base_wbc, prepare_wbc
 from experiments.prepare_wbc import Options
+from tests.faults.outcomes import left_behind
 
 _colour = count()
 
@@ -86,12 +88,25 @@ def test_common_labels_leave_out_count_and_keep_the_subtype(pbc_root, tmp_path, 
     assert sum(info["left_out"].values()) == 30
 
 
+def test_a_second_run_in_the_same_folder_is_told_who_works_there(pbc_root, tmp_path):
+    options = Options(root=pbc_root, out=tmp_path / "out", source="pbc", find_copies=False)
+    prepare_wbc.main(options)
+    before = (tmp_path / "out" / "manifest.csv").stat().st_ino
+    again = replace(options, overwrite=True)
+    told = rf"held by process {os.getpid()} on \S+ \(.*Wait for it.*--out"
+    with OwnedLock(tmp_path / "out" / ".lock", "out"), pytest.raises(DatasetError, match=told):
+        prepare_wbc.main(again)
+    assert (tmp_path / "out" / "manifest.csv").stat().st_ino == before
+    prepare_wbc.main(again)
+    assert left_behind(tmp_path / "out") == []
+
+
 def test_several_draws_share_images_and_pack_and_differ(pbc_root, tmp_path, monkeypatch):
     options = Options(root=pbc_root, out=tmp_path / "out", source="pbc", draw=(0, 1, 4), pack=True,
                       image_size=(16, 24))  # fmt: skip
     first = prepare_wbc.main(options)
     assert first == tmp_path / "out" / "draw-0" / "manifest.csv"
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+    assert {p.name for p in (tmp_path / "out").glob("[!.]*")} == {
         "draw-0", "draw-1", "draw-4", "images-16.h5", "images-24.h5",
     }  # fmt: skip
     sets = [read_manifest(tmp_path / "out" / f"draw-{k}") for k in (0, 1, 4)]

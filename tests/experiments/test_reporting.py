@@ -182,6 +182,10 @@ def test_result_shows_restricted_scores_a_limit_of_training_and_what_was_left_ou
     text = tables.format_result(run)
     assert "restricted to the classes in this test split: b, c" in text
     assert text.count("  accuracy ") == 2
+    summary["experiment"] = "ablations"
+    of_study = replace(run, config={"variant": "probe-depths", "draw": 3})
+    title = "Test result of probe-depths (ablations), draw 3, seed 0 on cells"
+    assert tables.format_result(of_study).splitlines()[0] == title
 
 
 def test_table_has_restricted_scores_in_a_row_of_their_own(tmp_path: Path):

@@ -294,8 +294,26 @@ def test_earlier_results_are_replaced_only_when_asked(run_dir, tmp_path):
     shift.main(options)
     with pytest.raises(ValueError, match="Pass --overwrite"):
         shift.main(options)
+    own = tmp_path / "out" / "smear.png"
+    own.write_text("not of shift.py")
+    (tmp_path / "out" / "confusion-pbc.png").write_text("of an earlier test")
     shift.main(replace(options, kinds=("jpeg",), overwrite=True))
     assert not list((tmp_path / "out" / "predictions").glob("own-blur-*"))
+    pictures = {path.name for path in (tmp_path / "out").glob("*.png")}
+    assert pictures == {"corruptions.png", "corruption_examples.png", "smear.png"}
+
+
+def test_a_request_that_is_refused_leaves_the_earlier_results(run_dir, tmp_path):
+    out = tmp_path / "out"
+    (out / "predictions").mkdir(parents=True)
+    earlier = [out / name for name in ("shift.json", "tests.png", "predictions/own.csv")]
+    for path in earlier:
+        path.write_text("earlier")
+    missing = tmp_path / "missing"
+    options = options_for(run_dir, out, test=(f"prepared={missing}",), overwrite=True)
+    with pytest.raises(DatasetError, match="missing"):
+        shift.main(options)
+    assert [path.read_text() for path in earlier] == ["earlier"] * 3
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from datasets.samples import hash_file
 from datasets.synthetic.slides import draw_slide, write_asap, write_slide
 from datasets.wsi import run as cutting
 from datasets.wsi.manifest import TILES_NAME
-from datasets.wsi.store import read_table
+from datasets.wsi.store import open_tiles, read_table, write_tiles
 from datasets.wsi.training import SlideTileDataset, read_slide_tiles
 from experiments import camelyon16_resnet18, tile_slides
 from trainers.run import read_finished
@@ -258,6 +258,17 @@ def test_broken_tile_file_is_cut_again(one_slide):
     assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize("text", [b"tumor_001/x", b'"tile_size": 64'])
+def test_a_slide_whose_ids_or_options_are_damaged_is_cut_again(one_slide, text: bytes):
+    rows = tile_slides.main(one_slide).read_bytes()
+    path = one_slide.out / "slides/tumor_001.h5"
+    whole = path.read_bytes()
+    assert text in whole
+    path.write_bytes(whole.replace(text, text[:-1] + bytes([text[-1] ^ 1]), 1))
+    assert tile_slides.main(one_slide).read_bytes() == rows
+    assert path.read_bytes() == whole
+
+
 def test_failing_slides_are_reported_and_the_rest_goes_on(all_slides, options, tmp_path, caplog):
     root = tmp_path / "mixed"
     root.mkdir()
@@ -420,8 +431,11 @@ def test_a_file_that_was_cut_again_since_the_manifest_was_written_is_refused(opt
     tile_slides.main(options)
     tiles = read_slide_tiles(options.out)
     path = tiles.samples[0].path
-    with h5py.File(path, "r+") as file:
-        file.attrs["slide_sha256"] = np.bytes_(b"f" * 64)  # Of another slide of this name.
+    facts, table = read_table(path)
+    with open_tiles(path) as file:
+        images = [tile.tobytes() for tile in file["image"]]
+    # Of another slide of this name.
+    write_tiles(path, replace(facts, slide_sha256="f" * 64), table, images)
     changed = SlideTileDataset(tiles.samples, tiles.classes, 64)
     with pytest.raises(DatasetError, match=r"cut again since tiles\.csv was written"):
         changed[0]

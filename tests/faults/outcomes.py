@@ -16,6 +16,8 @@ from PIL import Image
 
 from datasets.feature_writing import find_missing
 from datasets.features import FeatureStore, read_index, unfinished_path
+from datasets.packing import ImagePack
+from datasets.safe_hdf5 import read_texts
 from datasets.wsi.store import read_table
 from trainers.checkpoint import read_checkpoint
 from trainers.run import LAST_CHECKPOINT, read_json
@@ -147,6 +149,9 @@ def _digest(value: Any) -> Any:
 
 def _read_hdf5(path: Path) -> Any:
     with h5py.File(path) as file:
+        if "content_keys" in file:
+            pack = ImagePack(path, file["images"].shape[-1])
+            return {key: _digest(pack.read(key)) for key in read_texts(file, "content_keys")}
         if "features" not in file:
             read_table(path)
             facts = {name: str(value) for name, value in file.attrs.items()}

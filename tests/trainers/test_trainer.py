@@ -22,6 +22,7 @@ from trainers.classifier import ClassifierTrainer, inverse_frequency_weights
 from trainers.config import TrainerConfig
 from trainers.errors import CheckpointError, InterruptedRunError, NonFiniteError, RunError
 from trainers.hooks import EVENTS, FrozenGuardHook, Hook, default_hooks
+from trainers.hooks.tensorboard import log_pictures
 from trainers.optim import build_optimizer, build_schedule
 from trainers.outputs import gather_objects
 from trainers.resident import ResidentBatches
@@ -89,6 +90,42 @@ def test_exception_is_told_to_hooks_and_after_fit_still_runs(
     with pytest.raises(KeyError, match="broken"):
         make_trainer(fabric, toy_model, toy_data, toy_config, [Recorder("a", log), Breaks()]).fit()
     assert log[-2:] == ["a on_exception KeyError", "a after_fit"]
+
+
+class Ends(Hook):
+    """Fails after the fit."""
+
+    def after_fit(self, trainer):
+        raise OSError("cannot close")
+
+
+def test_what_hooks_raise_after_a_failed_fit_is_told_and_does_not_hide_why_it_failed(
+    fabric, toy_model, toy_data, toy_config, caplog
+):
+    log: list[str] = []
+
+    class Breaks(Hook):
+        def after_step(self, trainer):
+            raise KeyError("broken")
+
+    hooks = [Ends(), Recorder("a", log), Breaks()]
+    with pytest.raises(KeyError, match="broken"):
+        make_trainer(fabric, toy_model, toy_data, toy_config, hooks).fit()
+    assert log[-1] == "a after_fit"
+    assert caplog.messages == ["Also failed at the end of the fit: cannot close"]
+
+
+def test_a_hook_that_cannot_end_does_not_keep_the_frozen_guard_from_its_check(
+    fabric, toy_model, toy_data, toy_config, caplog
+):
+    class Moved(FrozenGuardHook):
+        def after_fit(self, trainer):
+            raise RunError("encoder changed")
+
+    trainer = make_trainer(fabric, toy_model, toy_data, toy_config, [Ends(), Moved()])
+    with pytest.raises(OSError, match="cannot close"):
+        trainer.fit()
+    assert caplog.messages == ["Also failed at the end of the fit: encoder changed"]
 
 
 @pytest.mark.parametrize("name", ["after_epcoh", "on_epoch", "before_training", "afterstep"])
@@ -369,6 +406,27 @@ def test_an_event_file_that_cannot_be_written_names_the_folder_and_the_way_out(
     monkeypatch.setattr(SummaryWriter, "add_scalar", fail)
     with pytest.raises(OSError, match=f"No space left on device.*--resume: '{tmp_path}'"):
         trainer.fit()
+
+
+def test_an_event_file_that_cannot_be_opened_or_closed_is_named_too(
+    fabric, toy_model, toy_data, toy_config, tmp_path, monkeypatch
+):
+    (tmp_path / "checkpoints").mkdir()
+    trainer = make_trainer(fabric, toy_model, toy_data, toy_config, default_hooks(tmp_path, "toy"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    told = rf"TensorBoard events \(No space left on device.*--resume: '{tmp_path}'"
+    with monkeypatch.context() as patched:
+        patched.setattr(SummaryWriter, "__init__", fail)
+        with pytest.raises(OSError, match=told):
+            trainer.fit()
+    monkeypatch.setattr(SummaryWriter, "close", fail)
+    with pytest.raises(OSError, match=told):
+        trainer.fit()
+    with pytest.raises(OSError, match=told):
+        log_pictures(tmp_path, {})
 
 
 def test_checkpoints_from_before_processes_had_their_own_state_are_resumed(

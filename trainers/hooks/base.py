@@ -64,7 +64,7 @@ class Hook:
         """Run when the fit ends by `error`, which is raised again afterwards."""
 
     def after_fit(self, trainer: Trainer) -> None:
-        """Run at the end, also after an exception."""
+        """Run at the end, also after an exception of the fit or of another hook's ``after_fit``."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed run needs: numbers, strings, lists, dicts, tensors."""

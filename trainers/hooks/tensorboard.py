@@ -47,7 +47,8 @@ class TensorBoardHook(Hook):
     def before_fit(self, trainer: Trainer) -> None:
         """Open the event file; events after the resumed step are dropped."""
         if trainer.fabric.is_global_zero:
-            self._writer = SummaryWriter(str(self.log_dir), purge_step=trainer.global_step)
+            with _explain_failed_writes(self.log_dir):
+                self._writer = SummaryWriter(str(self.log_dir), purge_step=trainer.global_step)
 
     def after_backward(self, trainer: Trainer) -> None:
         """Log the gradient norm before clipping."""
@@ -77,7 +78,8 @@ class TensorBoardHook(Hook):
     def after_fit(self, trainer: Trainer) -> None:
         """Close the event file."""
         if self._writer is not None:
-            self._writer.close()
+            with _explain_failed_writes(self.log_dir):
+                self._writer.close()
 
     def _log(self, values: Mapping[str, float], step: int) -> None:
         if self._writer is not None:
@@ -98,7 +100,11 @@ def _explain_failed_writes(log_dir: Path) -> Iterator[None]:
 
 
 def log_pictures(log_dir: Path, pictures: Mapping[str, NDArray[np.uint8]]) -> None:
-    """Add pictures (H, W, 3) to a run's events after its fit, by tag."""
-    with SummaryWriter(str(log_dir)) as writer:
+    """Add pictures (H, W, 3) to a run's events after its fit, by tag.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    with _explain_failed_writes(log_dir), SummaryWriter(str(log_dir)) as writer:
         for tag, picture in pictures.items():
             writer.add_image(tag, picture, dataformats="HWC")

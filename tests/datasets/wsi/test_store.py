@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from datasets.wsi.store import SlideFacts, TilePixels, TileTable, open_tiles, write_tiles
+from datasets.errors import DatasetError
+from datasets.wsi.store import (
+    SlideFacts,
+    TilePixels,
+    TileTable,
+    open_tiles,
+    read_table,
+    write_tiles,
+)
 
 SIZE = 64
 
@@ -76,6 +86,26 @@ def test_a_tile_with_a_flipped_bit_is_not_served_and_its_neighbours_are(
     with open_tiles(path) as file:
         pixels = TilePixels(file)
         for row in (0, 2):
-            np.testing.assert_array_equal(pixels.read(row), images[row])
+            np.testing.assert_array_equal(pixels.read(row, f"s/{row}"), images[row])
         with pytest.raises(ValueError, match="row 1 does not agree with its checksum"):
-            pixels.read(1)
+            pixels.read(1, "s/1")
+        with pytest.raises(ValueError, match="row 2 does not agree with its checksum"):
+            pixels.read(2, "s/0")
+
+
+def test_no_flipped_bit_gives_another_table(tmp_path: Path, facts: SlideFacts):
+    path = tmp_path / "s.h5"
+    table = replace(table_of(3), tumor_fractions=np.array([0.25, np.nan, 1.0]))
+    small = replace(facts, tile_size=8, options='{"mpp": 0.5}')
+    write_tiles(path, small, table, [bytes(8 * 8 * 3)] * 3)
+    expected = repr(read_table(path))
+    content = path.read_bytes()
+    meant = (b"s/1", b"normal", b'"mpp": 0.5', np.float64(0.25).tobytes())
+    rng = np.random.default_rng(0)
+    places = [content.index(part) for part in meant] + rng.integers(len(content), size=60).tolist()
+    for place in places:
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.integers(7)
+        path.write_bytes(changed)
+        with suppress(DatasetError):
+            assert repr(read_table(path)) == expected, place
