@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.errors import DatasetError
+from datasets.wsi import store
 from datasets.wsi.store import SlideFacts, TilePixels, TileTable, open_tiles, write_tiles
 
 SIZE = 64
@@ -79,3 +81,21 @@ def test_a_tile_with_a_flipped_bit_is_not_served_and_its_neighbours_are(
             np.testing.assert_array_equal(pixels.read(row), images[row])
         with pytest.raises(ValueError, match="row 1 does not agree with its checksum"):
             pixels.read(1)
+
+
+def test_too_little_space_is_said_before_a_tile_is_read(
+    tmp_path: Path, facts: SlideFacts, monkeypatch: pytest.MonkeyPatch
+):
+    usage = store.shutil.disk_usage(tmp_path)._replace(free=3 * SIZE * SIZE * 3)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage)
+    path = tmp_path / "slides" / "s.h5"
+
+    def images(number: int):
+        assert number == 2, "read although there is no room"
+        yield from [bytes(SIZE * SIZE * 3)] * number
+
+    with pytest.raises(DatasetError, match="--out on another disk"):
+        write_tiles(path, facts, table_of(3), images(3))
+    assert not path.exists()
+    write_tiles(path, facts, table_of(2), images(2))
+    assert path.exists()
