@@ -32,11 +32,10 @@ def test_what_is_written_is_read(file: h5py.File):
     assert (read_attribute(file, "text"), read_attribute(file, "number")) == ("µ", 3)
 
 
-@pytest.mark.parametrize("read", [read_column, read_texts])
-@pytest.mark.parametrize("kind", ["u1", "S1"])
+@pytest.mark.parametrize(("read", "kind"), [(read_column, "u1"), (read_texts, "S100")])
 def test_a_billion_rows_are_refused_unread(file: h5py.File, read: Callable, kind: str):
     file.create_dataset("x", shape=(2**30,), dtype=kind, chunks=(2**20,))
-    with pytest.raises(ValueError, match="^x|of x"):
+    with pytest.raises(ValueError, match="x is uint8 of the shape|texts of x are too many"):
         read(file, "x")
 
 
