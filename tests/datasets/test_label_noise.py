@@ -95,7 +95,7 @@ def test_rows_that_are_not_judged_are_not_suspected_and_change_nothing_else():
 
 
 def test_only_what_both_prunings_choose_is_suspected():
-    """Where one class alone looks unsure, its least sure images are no wrong labels by both."""
+    """On unsure predictions, of which either pruning chooses some that the other does not."""
     generator = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 40)
     probs = generator.dirichlet([1.0, 1.0, 1.0], len(labels))
