@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -104,7 +105,7 @@ good_row = st.tuples(
 
 
 @few
-@given(info=infos, content=tables(MANIFEST_COLUMNS, good_row))
+@given(info=st.just({}) | infos.map(deepcopy), content=tables(MANIFEST_COLUMNS, good_row))
 def test_manifest(folder: Path, nowhere_else: None, info: object, content: bytes):
     (folder / "manifest.json").write_text(json.dumps(info))
 
@@ -134,6 +135,22 @@ def test_tiles(folder: Path, info: object, content: bytes):
 
     read_or_refuse(read, folder / "tiles.csv", content)
     read_or_refuse(lambda path: read_sources([path]), folder / "tiles.csv", content)
+
+
+@pytest.mark.parametrize("name", ["../b.png", "in/../../b.png", "/etc/passwd"])
+def test_a_file_outside_of_the_set_is_refused_though_it_is_there(
+    folder: Path, nowhere_else: None, name: str
+):
+    row = ("a", name, "x", "test", "g", "", "h")
+    (folder / "manifest.csv").write_bytes(to_csv(MANIFEST_COLUMNS, [row]))
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(DatasetError, match="leads out of"):
+        read_manifest(folder)
+    tile = ["n/x0_y0", name, "n", "0", "0", "8", "tumor", "1", "1", "train", "g", "h"]
+    (folder / "tiles.csv").write_bytes(to_csv(TILE_COLUMNS, [tile]))
+    (folder / "tiles.json").write_text(json.dumps({"name": "n", "synthetic": False}))
+    with pytest.raises(DatasetError, match="leads out of"):
+        read_slide_tiles(folder)
 
 
 @few
