@@ -77,7 +77,8 @@ def main(options: Options) -> dict[str, pd.DataFrame]:
             ("validation_loss_by_class", draw_validation_loss_by_class),
             ("roc", draw_macro_roc),
         ):
-            Image.fromarray(draw(aligned)).save(options.out / f"{name}.png")
+            with write_whole(options.out / f"{name}.png") as temporary:
+                Image.fromarray(draw(aligned)).save(temporary, format="PNG")
         print(f"\nWritten to {options.out}")
     return tables
 

@@ -19,6 +19,9 @@ from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from PIL import Image
+
+from datasets.files import write_whole
 from datasets.synthetic import (
     PublishedSizes,
     SyntheticSizes,
@@ -69,16 +72,22 @@ def main(options: Options) -> None:
         raise ValueError(f"{out} is not empty. Pass another --out.")
     out.mkdir(parents=True, exist_ok=True)
     if options.layout == "bundle":
-        draw_cell_sheet(options.columns, 128, options.seed).save(out / "synthetic_cells.jpg")
-        draw_tissue_sheet(256, options.seed).save(out / "synthetic_tissue.jpg")
+        cells = draw_cell_sheet(options.columns, 128, options.seed)
+        _save(cells, out / "synthetic_cells.jpg")
+        _save(draw_tissue_sheet(256, options.seed), out / "synthetic_tissue.jpg")
         print(f"Contact sheets: {out}/synthetic_cells.jpg, synthetic_tissue.jpg")
     else:
         sheet_path = out / f"synthetic_{options.layout}.jpg"
-        draw_published_sheet(options.layout, options.columns, options.seed).save(sheet_path)
+        _save(draw_published_sheet(options.layout, options.columns, options.seed), sheet_path)
         print(f"Contact sheet: {sheet_path}")
     if not options.sheets_only:
         _write_set(options)
         print(f"Set: pass --data-root {out}")
+
+
+def _save(sheet: Image.Image, path: Path) -> None:
+    with write_whole(path) as temporary:
+        sheet.save(temporary, format="JPEG")
 
 
 def _write_set(options: Options) -> None:

@@ -24,6 +24,7 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from datasets.exploration import GRAY_THRESHOLDS
+from datasets.files import write_whole
 from datasets.listing import ImageListing, list_labelled_images
 from experiments.cli import run_script
 from experiments.exploration import draw_pictures, summarise_class
@@ -115,7 +116,8 @@ def _open_out(options: Options, listing: ImageListing) -> Path:
 def _write_pictures(out: Path, pictures: dict[str, Picture]) -> None:
     with SummaryWriter(str(out / "tensorboard")) as writer:
         for tag, picture in pictures.items():
-            Image.fromarray(picture).save(out / f"{tag}.png")
+            with write_whole(out / f"{tag}.png") as temporary:
+                Image.fromarray(picture).save(temporary, format="PNG")
             writer.add_image(f"exploration/{tag}", picture, 0, dataformats="HWC")
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 import tyro
 from PIL import Image
 
+from datasets.files import write_whole
 from datasets.synthetic import is_synthetic_root
 from experiments.cli import run_script
 from experiments.nuclei import measure_cells
@@ -60,7 +61,8 @@ def main(options: Options) -> pd.DataFrame:
         "outlines": draw_mask_outlines(measured.outlined, _LEGEND, is_synthetic=stamp),
         "suspicious": draw_mask_outlines(suspicious, _LEGEND, is_synthetic=stamp),
     }.items():
-        Image.fromarray(picture).save(options.out / f"{name}.png")
+        with write_whole(options.out / f"{name}.png") as temporary:
+            Image.fromarray(picture).save(temporary, format="PNG")
     print(format_classes(measured.cells, classes, is_synthetic=stamp))
     if measured.num_unusable:
         print(f"Left out as unusable: {measured.num_unusable}")

@@ -81,7 +81,8 @@ def main(options: Options) -> dict[str, pd.DataFrame]:
         row = written["main_job"].iloc[0]
         title = f"{row['data']}: {row['test_images']} test images, {row['test_groups']} groups"
         figure = draw_learning_curve(written["main_job"], title)
-        figure.savefig(options.out / "main_job.png")
+        with write_whole(options.out / "main_job.png") as temporary:
+            figure.savefig(temporary, format="png")
     return written
 
 

@@ -258,9 +258,12 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind):
         unpack(tmp_path / "a.tar.gz", tmp_path / "out")
 
 
-def test_link_in_a_zip_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    "kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK]
+)
+def test_links_devices_and_pipes_in_a_zip_are_refused(tmp_path, kind):
     entry = zipfile.ZipInfo("x")
-    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    entry.external_attr = (kind | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.writestr(entry, "/etc/passwd")
     with pytest.raises(DatasetError, match="x is a link or a device"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from datasets import feature_writing
+from datasets import feature_writing, features
 from datasets.errors import DatasetError
 from datasets.feature_writing import write_store
 from datasets.features import FeatureSpec, FeatureStore, unfinished_path
@@ -66,6 +68,12 @@ def test_features_come_back_by_content(store_path: Path):
 )
 def test_key_changes_with_everything_that_features_depend_on(change: dict):
     assert replace(SPEC, **change).key(KEYS) != SPEC.key(KEYS)
+
+
+def test_key_changes_with_the_format_of_the_file(monkeypatch):
+    earlier = SPEC.key(KEYS)
+    monkeypatch.setattr(features, "_FORMAT_VERSION", features._FORMAT_VERSION + 1)
+    assert SPEC.key(KEYS) != earlier
 
 
 def test_key_changes_with_the_images_but_not_with_their_order():
@@ -172,6 +180,58 @@ def test_wherever_a_store_is_cut_or_a_bit_flips_no_wrong_features_are_served(sto
         else:
             assert np.array_equal(served, VALUES), number
     assert refused > 50
+
+
+def test_a_store_is_brought_to_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch):
+    path, synced = tmp_path / "store.h5", []
+    sync = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), path.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    write(path, Encoder())
+    laid_out = [(False, False), (True, False)]
+    assert synced == [*laid_out, (False, False), (True, True)], "file, folder; file, folder"
+
+
+def test_the_system_has_the_rows_of_a_batch_before_their_checksums(tmp_path: Path, monkeypatch):
+    steps: list[str] = []
+    batches = [values.astype(np.float16).tobytes() for values in (VALUES[:2], VALUES[2:])]
+    open_file = Path.open
+
+    class Recorder:
+        """A file that notes what is written to it."""
+
+        def __init__(self, file) -> None:
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def __getattr__(self, name: str):
+            return getattr(self.file, name)
+
+        def write(self, content: bytes) -> None:
+            steps.append("rows" if content in batches else "checksums")
+            self.file.write(content)
+
+        def flush(self) -> None:
+            steps.append("flush")
+            self.file.flush()
+
+    def open_recorded(self, mode: str = "r", *args, **options):
+        file = open_file(self, mode, *args, **options)
+        return Recorder(file) if self == unfinished_path(path) else file
+
+    path = tmp_path / "store.h5"
+    monkeypatch.setattr(Path, "open", open_recorded)
+    write(path, Encoder())
+    assert steps == ["rows", "flush", "checksums", "flush"] * 2
 
 
 def test_non_finite_features_are_refused(tmp_path: Path):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from cleanlab.filter import find_label_issues
 
 from datasets.errors import DatasetError
 from datasets.label_noise import find_suspects, predict_out_of_fold
@@ -69,3 +72,41 @@ def test_a_class_of_one_image_is_not_judged_and_not_suspected():
 def test_too_little_to_judge_anything_is_an_error(labels: list[int], groups: list[str]):
     with pytest.raises(DatasetError, match="two classes and two groups are needed"):
         predict_out_of_fold(np.zeros((len(labels), 2)), labels, groups, 2)
+
+
+def test_rows_that_are_not_judged_are_not_suspected_and_change_nothing_else():
+    features, truth = make_blobs((80, 60, 40))
+    generator = np.random.default_rng(1)
+    exchanged = generator.choice(len(truth), 12, replace=False)
+    labels = truth.copy()
+    labels[exchanged] = (truth[exchanged] + 1) % 3
+    probs = predict_out_of_fold(features, labels, [str(i) for i in range(len(truth))], 3)
+    expected = find_suspects(probs, labels)
+    assert expected
+    # Half of the rows are new and say nothing; one lacks a single value only.
+    places = np.sort(generator.choice(2 * len(truth), len(truth), replace=False))
+    wider = np.full((2 * len(truth), 3), np.nan)
+    wider[np.setdiff1d(np.arange(len(wider)), places)[0], :2] = (0.99, 0.01)
+    wider[places] = probs
+    known = generator.integers(0, 3, len(wider))
+    known[places] = labels
+    moved = [replace(suspect, index=int(places[suspect.index])) for suspect in expected]
+    assert find_suspects(wider, known) == moved
+
+
+def test_only_what_both_prunings_choose_is_suspected():
+    """On unsure predictions, of which either pruning chooses some that the other does not."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 40)
+    probs = generator.dirichlet([1.0, 1.0, 1.0], len(labels))
+    probs[np.arange(len(labels)), labels] += 0.3
+    probs /= probs.sum(axis=1, keepdims=True)
+    found = {suspect.index for suspect in find_suspects(probs, labels)}
+    by_class, by_rate = (
+        set(np.flatnonzero(find_label_issues(labels, probs, filter_by=rule, n_jobs=1)))
+        for rule in ("prune_by_class", "prune_by_noise_rate")
+    )
+    assert found == by_class & by_rate
+    assert by_class - by_rate, "only then does the one differ from both"
+    assert by_rate - by_class, "and the other"
+    assert found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from datasets.cells import read_prepared
 from datasets.errors import DatasetError
 from datasets.manifest import write_manifest
 from datasets.samples import Sample, hash_file
-from datasets.verification import VERIFIED_NAME
+from datasets.verification import VERIFIED_NAME, require_unchanged
 
 
 @pytest.fixture
@@ -75,3 +76,50 @@ def test_a_broken_record_has_all_files_hashed_again(prepared: Path):
     (prepared / VERIFIED_NAME).write_text("{")
     read_prepared(prepared)
     assert (prepared / VERIFIED_NAME).read_text().endswith("]}")
+
+
+def sample_of(path: Path, sha256: str) -> Sample:
+    return Sample("a", path, "a", "train", "a", sha256)
+
+
+@pytest.fixture
+def verified(tmp_path: Path) -> Sample:
+    """A sample whose file was hashed and written down."""
+    path = tmp_path / "a.png"
+    path.write_bytes(b"earlier")
+    sample = sample_of(path, hash_file(path))
+    require_unchanged(tmp_path, [sample])
+    assert (tmp_path / VERIFIED_NAME).is_file()
+    return sample
+
+
+def test_a_manifest_with_another_hash_is_not_believed_for_the_files_sake(verified: Sample):
+    other = sample_of(verified.path, "0" * 64)
+    with pytest.raises(DatasetError, match="the manifest says 000000000000"):
+        require_unchanged(verified.path.parent, [other])
+
+
+@pytest.mark.parametrize(
+    ("content", "nanoseconds"), [(b"of another length", 0), (b"another", 1)], ids=["size", "time"]
+)
+def test_a_file_of_another_size_or_time_is_hashed_again(
+    verified: Sample, content: bytes, nanoseconds: int
+):
+    """The least change of each: the same time, or the next nanosecond of the same second."""
+    before = verified.path.stat()
+    verified.path.write_bytes(content)
+    os.utime(verified.path, ns=(before.st_atime_ns, before.st_mtime_ns + nanoseconds))
+    after = verified.path.stat()
+    assert after.st_mtime_ns - before.st_mtime_ns == nanoseconds
+    assert (after.st_size == before.st_size) == bool(nanoseconds)
+    with pytest.raises(DatasetError, match="1 of 1 files changed"):
+        require_unchanged(verified.path.parent, [verified])
+
+
+def test_a_set_on_a_disk_that_one_may_only_read_is_opened(prepared: Path, monkeypatch):
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(verification, "write_whole", refuse)
+    assert len(read_prepared(prepared).samples) == 3
+    assert not (prepared / VERIFIED_NAME).exists()

@@ -31,21 +31,25 @@ def encode(image: Image.Image, file_format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+IMAGES = torch.arange(len(KEYS) * 3 * SIDE**2).reshape(-1, 3, SIDE, SIDE).to(torch.uint8)
+FEATURES = np.arange(len(KEYS) * 5, dtype=np.float16).reshape(len(KEYS), *SPEC.shape)
+TILE_PIXELS = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+"""No two rows are the same, so that one in the place of another is noticed."""
+
+
 def make_pack(path: Path) -> None:
-    images = [torch.full((3, SIDE, SIDE), index, dtype=torch.uint8) for index in range(len(KEYS))]
-    write_pack(path, SIDE, KEYS, images)
+    write_pack(path, SIDE, KEYS, IMAGES)
 
 
 def make_store(path: Path) -> None:
-    features = np.ones((len(KEYS), *SPEC.shape))
-    write_store(path, SPEC, KEYS, len(KEYS), lambda batches: [features])
+    write_store(path, SPEC, KEYS, len(KEYS), lambda batches: [FEATURES])
 
 
 def make_tiles(path: Path) -> None:
     facts = SlideFacts("n", "g", "", "0", "k", "{}", SIDE, SIDE, 0, SIDE, 0.5)
     corners = np.zeros((2, 2), dtype=np.int64)
     table = TileTable(list(TILES), corners, ["normal", "tumor"], np.zeros(2), np.zeros(2))
-    write_tiles(path, facts, table, [bytes(3 * SIDE**2)] * 2)
+    write_tiles(path, facts, table, [tile.tobytes() for tile in TILE_PIXELS])
 
 
 def make_pcam(path: Path) -> None:

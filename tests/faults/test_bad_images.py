@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image, ImageFile
 
 from datasets.errors import DatasetError, UnreadableImageError
-from datasets.image_files import MAX_PIXELS
+from datasets.image_files import MAX_PIXELS, open_image
 from datasets.images import ImageDataset, read_image, read_mask, split_readable
 from datasets.listing import read_size
 from datasets.masks import find_masks
@@ -57,6 +57,62 @@ BROKEN = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _no_ghostscript(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test in which Pillow would start Ghostscript, whether it is installed or not."""
+
+    def start(*_: object, **__: object) -> None:
+        pytest.fail("Pillow starts Ghostscript")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", start)
+
+
+def test_postscript_is_refused_whatever_its_name(tmp_path: Path):
+    (tmp_path / "cell.eps").write_bytes(POSTSCRIPT)
+    with Image.open(tmp_path / "cell.eps") as image, pytest.raises(pytest.fail.Exception):
+        image.load()
+    for name in ("cell.eps", "cell.jpg"):
+        (tmp_path / name).write_bytes(POSTSCRIPT)
+        with pytest.raises(UnreadableImageError, match="cannot identify image file"):
+            read_image(tmp_path / name)
+
+
+LONGEST, WIDEST = 65_535, 10_000  # Sides in pixels: those of a JPEG, and of 100 million pixels.
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(
+    ("allowed", "refused"),
+    [
+        ((LONGEST, 1), (LONGEST + 1, 1)),
+        ((1, LONGEST), (1, LONGEST + 1)),
+        ((WIDEST, WIDEST), (WIDEST + 1, WIDEST)),
+        ((WIDEST, WIDEST), (WIDEST, WIDEST + 1)),
+    ],
+    ids=str,
+)
+def test_the_largest_header_is_accepted_and_one_pixel_more_is_not(
+    allowed: tuple[int, int], refused: tuple[int, int], tmp_path: Path
+):
+    path = tmp_path / "cell.png"
+    path.write_bytes(png_that_states(*allowed))
+    with open_image(path) as image:
+        assert image.size == allowed
+    path.write_bytes(png_that_states(*refused))
+    with pytest.raises(UnreadableImageError, match="x".join(map(str, refused))), open_image(path):
+        pass
+
+
+def test_an_image_that_memory_does_not_suffice_for_is_named(tmp_path: Path, monkeypatch):
+    def fail(_: Image.Image) -> None:
+        raise MemoryError
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "cell.png")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(UnreadableImageError, match=r"cell\.png: .*MemoryError"):
+        read_image(tmp_path / "cell.png")
+
+
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
 def test_every_reader_refuses_or_counts_what_is_no_good_image(content: bytes, tmp_path: Path):
     path = tmp_path / "cell.jpg"
@@ -84,7 +140,7 @@ def test_a_bomb_is_refused_by_its_header(tmp_path: Path):
 def test_odd_sizes_are_read(size: tuple[int, int], tmp_path: Path):
     path = tmp_path / "cell.png"
     Image.new("RGB", size, (200, 100, 50)).save(path)
-    data = ImageDataset([Sample("a", path, "a", "train", "a", "a")], ("a",), image_size=16)
+    data = ImageDataset([Sample("a", path, "a", "train", "a", hash_file(path))], ("a",), 16)
     assert data[0]["image"].shape == (3, 16, 16)
     assert data[0]["image"][:, 8, 8].tolist() == [200, 100, 50]
     assert read_size(path) == size

@@ -29,7 +29,7 @@ from datasets.wsi.store import read_table
 from datasets.wsi.training import SlideTileDataset
 from models.backbones import read_state
 from models.errors import ModelError
-from tests.faults.corpus import KEYS, SIDE, SPEC, TILES, WRITERS
+from tests.faults.corpus import FEATURES, IMAGES, KEYS, SIDE, SPEC, TILE_PIXELS, TILES, WRITERS
 from tests.faults.mutations import mutate, read_mutated_slides, read_slide
 from trainers.checkpoint import load_model_state, read_checkpoint
 from trainers.errors import RunError
@@ -42,22 +42,27 @@ MAX_SECONDS = 5.0
 
 def read_pack(path: Path) -> None:
     pack = ImagePack(path, SIDE)
-    for key in KEYS:
+    for key, image in zip(KEYS, IMAGES, strict=True):
         if key in pack:
-            assert pack.read(key).shape == (3, SIDE, SIDE)
+            assert torch.equal(pack.read(key), image)
 
 
 def read_store(path: Path) -> None:
     store = FeatureStore(path, SPEC.key(KEYS))
-    for key in KEYS:
-        store.read(key)
+    for key, features in zip(KEYS, FEATURES, strict=True):
+        assert np.array_equal(store.read(key), features)
 
 
 def read_tiles(path: Path) -> None:
     facts, table = read_table(path)
-    origin = hash_origin(facts, *table.corners[0].tolist())
-    sample = Sample(TILES[0], path, "normal", "train", "g", origin)
-    assert SlideTileDataset([sample], ("normal", "tumor"), SIDE)[0]["image"].shape == (3, 8, 8)
+    origins = [hash_origin(facts, *corner.tolist()) for corner in table.corners]
+    samples = [
+        Sample(name, path, "normal", "train", "g", origin)
+        for name, origin in zip(TILES, origins, strict=True)
+    ]
+    tiles = SlideTileDataset(samples, ("normal", "tumor"), SIDE)
+    for row in range(len(TILES)):
+        assert np.array_equal(tiles[row]["image"].permute(1, 2, 0), TILE_PIXELS[row])
 
 
 def read_pcam_tiles(path: Path) -> None:
@@ -194,7 +199,7 @@ def test_hdf5_packed_by_filters_with_known_holes_is_refused(tmp_path: Path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("x", data=pixels, chunks=(4, 4), scaleoffset=0)
         file.create_dataset("y", data=pixels, compression="gzip", shuffle=True, fletcher32=True)
-        with pytest.raises(ValueError, match="x is packed by the filter 6, not read here"):
+        with pytest.raises(ValueError, match="x is packed by a filter that is not read here: 6"):
             get_dataset(file, "x")
         assert not get_dataset(file, "y")[:].any()
 
@@ -237,6 +242,46 @@ def test_hdf5_that_leads_out_of_its_file_is_refused(kind: str, tmp_path: Path):
         pcam._require_tiles(path, 2)
     with pytest.raises(DatasetError, match=r"x\.h5"):
         pcam._read_tile(path, 0)
+
+
+def lead_out(path: Path, name: str, kind: str) -> None:
+    """Put the values of a dataset into another file, and a way to them into its place."""
+    other = path.with_name("other")
+    with h5py.File(path, "r+") as file:
+        values = file[name][:]
+        del file[name]
+        if kind == "external":
+            other.write_bytes(values.tobytes())
+            place = [(str(other), 0, h5py.h5f.UNLIMITED)]
+            file.create_dataset(name, values.shape, values.dtype, external=place)
+            return
+        with h5py.File(other, "w") as target:
+            target["x"] = values
+        if kind == "link":
+            file[name] = h5py.ExternalLink(str(other), "/x")
+        else:
+            layout = h5py.VirtualLayout(values.shape, values.dtype)
+            layout[:] = h5py.VirtualSource(other, "x", values.shape)
+            file.create_virtual_dataset(name, layout)
+
+
+@pytest.mark.parametrize("kind", ["external", "link", "virtual"])
+@pytest.mark.parametrize(
+    ("file_name", "dataset"),
+    [("pack.h5", "images"), ("store.h5", "features"), ("tiles.h5", "image")],
+)
+def test_what_the_project_wrote_is_refused_once_its_values_lie_elsewhere(
+    file_name: str, dataset: str, kind: str, tmp_path: Path
+):
+    """Even the right values: whoever can say where they lie can have any file read."""
+    path = tmp_path / file_name
+    WRITERS[file_name](path)
+    READERS[file_name](path)
+    lead_out(path, dataset, kind)
+    with h5py.File(path) as file:
+        assert file[dataset][:].any(), "h5py alone follows"
+    with pytest.raises(DatasetError, match=f"{file_name}.*(is a link|outside of the file)"):
+        READERS[file_name](path)
 
 
 def test_array_that_unpacks_to_gigabytes_is_refused_unread(tmp_path: Path, monkeypatch):

@@ -23,6 +23,7 @@ from datasets.image_roots import VARIABLE
 from datasets.leakage.sources import read_sources
 from datasets.manifest import MANIFEST_COLUMNS, read_manifest
 from datasets.safe_json import read_json_object
+from datasets.samples import SampleSet
 from datasets.sources.bccd import cut_box, read_boxes
 from datasets.sources.kaggle_blood_cells import read_photograph_labels
 from datasets.sources.segmentation_wbc import read_class_codes
@@ -77,24 +78,40 @@ def read_or_refuse(read: Callable[[Path], object], path: Path, content: bytes) -
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tables")
-    Image.new("RGB", (20, 10)).save(folder / "a.png")
+    folder = tmp_path_factory.mktemp("tables") / "hostile"
+    folder.mkdir()
+    for name in ("a.png", "../b.png"):
+        Image.new("RGB", (20, 10)).save(folder / name)
     return folder
 
 
+@pytest.fixture
+def nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are read from the set's own folder only."""
+    monkeypatch.setenv(VARIABLE, "")
+
+
+def require_below(folder: Path, cells: SampleSet) -> None:
+    for sample in cells.samples:
+        for path in (sample.path, sample.mask_path, sample.pack_dir):
+            assert path is None or path.resolve().is_relative_to(folder.resolve()), path
+
+
+paths = st.sampled_from(["a.png", "a.png", "../b.png", "x/../../b.png", "/etc/passwd"])
 good_row = st.tuples(
-    texts, st.just("a.png"), st.sampled_from("ab"), st.sampled_from(["val", "test"]), texts,
+    texts, paths, st.sampled_from("ab"), st.sampled_from(["val", "test"]), texts,
     st.just(""), texts,
 )  # fmt: skip
 
 
 @few
 @given(info=infos, content=tables(MANIFEST_COLUMNS, good_row))
-def test_manifest(folder: Path, info: object, content: bytes):
+def test_manifest(folder: Path, nowhere_else: None, info: object, content: bytes):
     (folder / "manifest.json").write_text(json.dumps(info))
 
     def read(path: Path) -> None:
         cells = read_manifest(path)
+        require_below(folder, cells)
         assert cells.fingerprint
         assert sum(cells.count("test").values()) <= len(cells.samples)
 
@@ -102,17 +119,38 @@ def test_manifest(folder: Path, info: object, content: bytes):
 
 
 tile_row = st.tuples(
-    texts, st.just("a.png"), texts, numbers, numbers, numbers, st.sampled_from(["tumor", "x"]),
+    texts, paths, texts, numbers, numbers, numbers, st.sampled_from(["tumor", "x"]),
     numbers, numbers, st.sampled_from(["train", "x"]), texts, texts,
 )  # fmt: skip
+tile_infos = infos | st.fixed_dictionaries({"name": texts, "synthetic": st.booleans()})
 
 
 @few
-@given(info=infos, content=tables(TILE_COLUMNS, tile_row))
+@given(info=tile_infos, content=tables(TILE_COLUMNS, tile_row))
 def test_tiles(folder: Path, info: object, content: bytes):
     (folder / "tiles.json").write_text(json.dumps(info))
-    read_or_refuse(lambda path: read_slide_tiles(path.parent), folder / "tiles.csv", content)
+
+    def read(path: Path) -> None:
+        require_below(folder, read_slide_tiles(path.parent))
+
+    read_or_refuse(read, folder / "tiles.csv", content)
     read_or_refuse(lambda path: read_sources([path]), folder / "tiles.csv", content)
+
+
+@pytest.mark.parametrize("name", ["../b.png", "in/../../b.png", "/etc/passwd"])
+def test_a_file_outside_of_the_set_is_refused_though_it_is_there(
+    folder: Path, nowhere_else: None, name: str
+):
+    row = ("a", name, "x", "test", "g", "", "h")
+    (folder / "manifest.csv").write_bytes(to_csv(MANIFEST_COLUMNS, [row]))
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(DatasetError, match="leads out of"):
+        read_manifest(folder)
+    tile = ["n/x0_y0", name, "n", "0", "0", "8", "tumor", "1", "1", "train", "g", "h"]
+    (folder / "tiles.csv").write_bytes(to_csv(TILE_COLUMNS, [tile]))
+    (folder / "tiles.json").write_text(json.dumps({"name": "n", "synthetic": False}))
+    with pytest.raises(DatasetError, match="leads out of"):
+        read_slide_tiles(folder)
 
 
 @few
@@ -256,6 +294,16 @@ def test_xml_with_a_nul_byte_is_told_so_and_utf16_is_read(tmp_path: Path):
         path.write_bytes('<?xml version="1.0"?><a>'.encode(encoding))
         with pytest.raises(DatasetError, match="no element found"):
             safe_xml.read_xml(path)
+
+
+def test_attributes_of_xml_are_counted_as_its_elements_are(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(safe_xml, "MAX_MARKS", 101)
+    for number in (100, 101):
+        attributes = " ".join(f'a{index}=""' for index in range(number))
+        (tmp_path / f"{number}.xml").write_text(f"<a {attributes}/>")
+    assert len(safe_xml.read_xml(tmp_path / "100.xml").attrib) == 100
+    with pytest.raises(DatasetError, match=r"101\.xml has 102 elements and attributes"):
+        safe_xml.read_xml(tmp_path / "101.xml")
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.backbone_classifier import split_parameters
 from models.backbones import build_backbone
@@ -77,3 +78,51 @@ def test_frozen_encoders_leave_the_order_of_what_is_trained_as_it_is():
     names = {id(p): name for name, p in model.named_parameters()}
     found = [names[id(p)] for p in split_parameters(model)["head"]]
     assert found == [name for name, p in model.named_parameters() if p.requires_grad]
+
+
+def test_the_transform_in_words_tells_input_sizes_and_normalizations_apart():
+    mean, std = (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
+    transforms = {
+        FrozenEncoder("toy", nn.Identity(), size, (3,), **options).transform
+        for size in (8, 16)
+        for options in ({}, {"mean": mean}, {"std": std})
+    }
+    assert len(transforms) == 6
+
+
+def test_a_frozen_encoder_is_in_evaluation_mode_from_the_start():
+    encoder = FrozenEncoder("toy", nn.Dropout(), 8, (3, 8, 8))
+    assert not any(module.training for module in encoder.modules())
+    images = torch.rand(1, 3, 8, 8)
+    assert torch.equal(encoder(images), images)
+    encoder.train()
+    assert not encoder.module.training
+
+
+class Holding(nn.Module):
+    """A module whose state is what it is given."""
+
+    def __init__(self, **tensors: Tensor) -> None:
+        super().__init__()
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor)
+
+
+ONES, TWOS = torch.ones(2, 3), torch.full((2, 3), 2.0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Holding(a=ONES, b=TWOS + 1),
+        Holding(a=TWOS, b=ONES),
+        Holding(a=ONES, c=TWOS),
+        Holding(a=ONES.reshape(3, 2), b=TWOS),
+        Holding(a=ONES.view(torch.int32), b=TWOS),
+    ],
+    ids=["values", "exchanged", "name", "shape", "dtype of the same bytes"],
+)
+def test_the_hash_of_a_state_tells_values_names_shapes_and_dtypes_apart(other: nn.Module):
+    state = Holding(a=ONES, b=TWOS)
+    assert hash_state(state) == hash_state(Holding(b=TWOS.clone(), a=ONES.clone()))
+    assert hash_state(other) != hash_state(state)

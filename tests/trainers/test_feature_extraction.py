@@ -155,3 +155,16 @@ def test_few_images_at_a_time_have_the_features_of_all_at_once(
         found.append(torch.stack([store.read(sample.content_key) for sample in speckled]))
     assert torch.allclose(*found, rtol=1e-3, atol=1e-4)  # Stored in half precision.
     assert found[0].std(dim=0).min() > 0.01, "one image's features were stored for all"
+
+
+def test_encoders_that_see_images_in_other_sizes_have_stores_of_their_own(
+    fabric, samples, tmp_path
+):
+    flat = nn.AdaptiveAvgPool2d(1)
+    paths = [
+        ensure_features(
+            fabric, FrozenEncoder("toy", flat, size, (3, 1, 1)), samples, tmp_path / "cache"
+        ).path
+        for size in (8, 16)
+    ]
+    assert paths[0] != paths[1]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from datasets.errors import DatasetError
+from datasets.wsi import store
 from datasets.wsi.store import (
     SlideFacts,
     TilePixels,
@@ -109,3 +110,21 @@ def test_no_flipped_bit_gives_another_table(tmp_path: Path, facts: SlideFacts):
         path.write_bytes(changed)
         with suppress(DatasetError):
             assert repr(read_table(path)) == expected, place
+
+
+def test_too_little_space_is_said_before_a_tile_is_read(
+    tmp_path: Path, facts: SlideFacts, monkeypatch: pytest.MonkeyPatch
+):
+    usage = store.shutil.disk_usage(tmp_path)._replace(free=3 * SIZE * SIZE * 3)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage)
+    path = tmp_path / "slides" / "s.h5"
+
+    def images(number: int):
+        assert number == 2, "read although there is no room"
+        yield from [bytes(SIZE * SIZE * 3)] * number
+
+    with pytest.raises(DatasetError, match="--out on another disk"):
+        write_tiles(path, facts, table_of(3), images(3))
+    assert not path.exists()
+    write_tiles(path, facts, table_of(2), images(2))
+    assert path.exists()
