@@ -26,7 +26,6 @@ from trainers.errors import NonFiniteError, RunError
 from trainers.feature_extraction import ensure_features
 from trainers.hooks import Hook, default_hooks
 
-
 INFINITE = float("inf")
 
 
