@@ -40,3 +40,17 @@ def test_an_error_in_a_loaders_process_is_said_without_its_traceback(
         run_script(main, Options, "about")
     assert stopped.value.code == 2
     assert caplog.messages == ["Error: data/a.png: cannot be read as an image (no such file)."]
+
+
+def test_a_lost_process_is_explained_and_not_shown_as_a_traceback(monkeypatch, caplog):
+    def main(options: Options) -> None:
+        raise RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Read error")
+
+    monkeypatch.setattr(sys, "argv", ["script"])
+    monkeypatch.delenv("LEUKOFUSE_DEBUG", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit) as stopped:
+        run_script(main, Options, "about")
+    assert stopped.value.code == 2
+    [message] = caplog.messages
+    assert "of 2 stops: it lost its connection to another process" in message

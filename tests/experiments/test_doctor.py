@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from experiments import doctor
 from experiments.health import folders, machine, packages
@@ -26,6 +27,11 @@ def versions(**known: str):
 def test_this_machine_has_what_the_code_needs(tmp_path: Path, capsys):
     found = doctor.main(doctor.Options(tmp_path / "runs", tmp_path / "cache"))
     assert [finding.name for finding in found if finding.status == "fail"] == []
+    assert {finding.name for finding in found} == {
+        "Python", "packages", "torch and torchvision", "OpenSlide", "import of datasets", "memory",
+        "shared memory", "threads", "GPU", f"--runs-root {tmp_path / 'runs'}",
+        f"--cache-root {tmp_path / 'cache'}", "pretrained weights",
+    }  # fmt: skip
     assert "0 to mend" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
@@ -160,6 +166,29 @@ def test_a_gpu_that_does_not_compute_fails(monkeypatch):
     assert found.detail.endswith("no kernel image is available")
 
 
+@pytest.mark.parametrize(
+    ("value", "free", "status", "said"),
+    [
+        (1.0, 100e9, "ok", ""),
+        (0.5, 100e9, "fail", "it computes wrongly"),
+        (1.0, 3e9, "warn", "Others use it: wait, or pass --device cpu."),
+    ],
+)
+def test_a_gpu_that_computes_wrongly_or_is_full_is_told_of(
+    monkeypatch, value: float, free: float, status: str, said: str
+):
+    ones = torch.ones
+    monkeypatch.setattr(machine, "_ask_driver", lambda: "NVIDIA H200, 550.54")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "H200")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 140e9))
+    monkeypatch.setattr(torch, "ones", lambda *size, device: ones(*size) * value)
+    found = machine.check_gpu()
+    assert found.status == status
+    assert said in f"{found.detail} {found.advice}"
+    assert f"H200, {free / 1e9:.1f} of 140.0 GB free" in found.detail
+
+
 @pytest.mark.parametrize(("free", "status"), [(5e8, "fail"), (5e9, "warn"), (5e10, "ok")])
 def test_room_on_the_disk(tmp_path: Path, monkeypatch, free: float, status: str):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1e12, 0, free))
@@ -172,6 +201,22 @@ def test_a_folder_that_is_a_file_fails(tmp_path: Path):
     found = folders.check_folder("--cache-root", tmp_path / "file")
     assert found.status == "fail"
     assert "another --cache-root" in found.advice
+
+
+@pytest.mark.parametrize("lacking", ["locks", "renaming", "writing"])
+def test_a_folder_without_locks_or_renaming_fails(tmp_path: Path, monkeypatch, lacking: str):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    owner, name = {
+        "locks": (FileLock, "acquire"), "renaming": (Path, "replace"),
+        "writing": (Path, "write_bytes"),
+    }[lacking]  # fmt: skip
+    monkeypatch.setattr(owner, name, refuse)
+    found = folders.check_folder("--runs-root", tmp_path)
+    assert found.status == "fail"
+    assert "Function not implemented" in found.detail
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_in_the_cache_are_found(tmp_path: Path, monkeypatch):

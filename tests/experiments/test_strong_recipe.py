@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from datasets.cells import open_cells
-from experiments import fused_wbc
+from experiments import fused_wbc, probes
 from experiments.probes import train_probe
 from trainers.encoders import encoder_from_autoencoder_run, encoder_from_cam16_run
+from trainers.errors import RunError
 from trainers.prediction import Predictor, launch_prediction
 from trainers.restore import restore_classifier
 from trainers.run import read_finished, read_seen
@@ -70,6 +72,25 @@ def test_a_linear_probe_predicts_from_its_folder_too(options, tiny_bundle, encod
     run = train_probe(plain, 100, Path("ablations/probe/seed-0"), encoders, is_balanced=True)
     expected, found = predict_again(run.path, tiny_bundle)
     assert found.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-4)
+
+
+def test_an_encoder_that_moves_during_the_run_of_a_probe_fails_it(
+    options, encoder_runs, monkeypatch
+):
+    trained = encoder_from_cam16_run(encoder_runs[1])
+    apply_probe = probes.apply_probe
+
+    def apply_and_move(*arguments):
+        with torch.no_grad():
+            next(trained.encoder.parameters()).add_(1e-6)
+        return apply_probe(*arguments)
+
+    monkeypatch.setattr(probes, "apply_probe", apply_and_move)
+    plain, folder = replace(options, recipe="paper"), Path("ablations/probe/seed-0")
+    with pytest.raises(RunError, match="changed during the run.*must not be reported"):
+        train_probe(plain, 100, folder, [trained], is_balanced=True)
+    assert (options.runs_root / folder / "checkpoints" / "best.ckpt").exists()
+    assert not (options.runs_root / folder / "summary.json").exists()
 
 
 def test_options_that_the_recipe_would_not_heed_are_refused(options):

@@ -29,6 +29,8 @@ _DIFFERS = {
 }  # fmt: skip
 """In a summary, checkpoint or record of the environment: what is measured and not computed."""
 _EPOCH = re.compile(r" (\d+)/\d+: loss ")
+_BEGINNING = re.compile(r"Epoch (\d+) begins\.")
+"""Of `scenarios.TellingHook`."""
 _EXTRACTION = re.compile(r"Extracting (\S+) features of (\d+) images")
 
 
@@ -107,6 +109,27 @@ def require_not_repeated(before: Progress, log: str) -> None:
         assert expected in (None, int(number)), (
             f"{number} features of {name} were made, {expected} were missing"
         )
+
+
+def require_saved(folder: Path, log: str) -> None:
+    """Raise where a killed attempt's last checkpoint is not that of the last epoch it ended.
+
+    An epoch is logged, then its checkpoint is written, then the next one begins. So the checkpoint
+    is that of the epoch before the last that began, or, where that one was logged, of itself.
+
+    Raises:
+        AssertionError: Saying which epoch it is of.
+    """
+    begun = [int(number) for number in _BEGINNING.findall(log)]
+    paths = list(folder.rglob(LAST_CHECKPOINT.name))
+    if not begun or len(paths) > 1:  # Nothing was trained, or several runs were.
+        return
+    epoch = int(read_checkpoint(paths[0])["epoch"]) if paths else 0
+    is_logged = str(begun[-1]) in _EPOCH.findall(log)
+    assert begun[-1] - 1 <= epoch <= begun[-1] - 1 + is_logged, (
+        f"the last checkpoint is of epoch {epoch}; epoch {begun[-1]} had begun"
+        f"{' and was logged' if is_logged else ''}"
+    )
 
 
 def _count_missing(path: Path) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from experiments import (
     prcc_autoencoder,
     tile_slides,
 )
+from trainers.hooks import ProgressHook
+
+log = logging.getLogger(__name__)
 
 _SIZES = SyntheticSizes(
     cells_by_class=(3, 4, 5, 3, 7),
@@ -31,6 +35,14 @@ _SIZES = SyntheticSizes(
 )
 _LESION = (128, 128, 256, 256)
 _NUM_SLIDES = 6
+
+
+class TellingHook(ProgressHook):
+    """Logs the beginning of each epoch, too: what came before it must be saved by then."""
+
+    def before_epoch(self, trainer):
+        log.info("Epoch %d begins.", trainer.epoch + 1)
+        super().before_epoch(trainer)
 
 
 @dataclass(frozen=True)

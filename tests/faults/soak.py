@@ -6,7 +6,7 @@ Starts small real runs (autoencoder, classifier, fused with extraction of featur
 grid), sends SIGKILL at random moments and starts them again, until --kills have hit. After each
 kill every file that bears its own name must be whole. After each end the results must be those of
 the uninterrupted run, bit by bit, with nothing left behind and nothing finished done twice (epochs
-that were saved, stored features, slides, runs of the grid). Stops at the first that is not so.
+that were done, stored features, slides, runs of the grid). Stops at the first that is not so.
 
 The same --seed draws the same moments, as shares of the processor time of the whole run. Linux.
 Time: printed at the end.
@@ -33,8 +33,17 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 import torch
 import tyro
 from killing import end_group, run_and_kill, run_to_end
-from outcomes import Progress, content_of, left_behind, progress_of, require_not_repeated
-from scenarios import SCENARIOS, Inputs
+from outcomes import (
+    Progress,
+    content_of,
+    left_behind,
+    progress_of,
+    require_not_repeated,
+    require_saved,
+)
+from scenarios import SCENARIOS, Inputs, TellingHook
+
+from trainers import hooks
 
 _EMPTY = Progress({}, 0, {})
 
@@ -68,6 +77,7 @@ class Options:
 def main(options: Options) -> Counter[str]:
     """Kill and compare; print the figures and return them."""
     torch.set_num_threads(1)
+    hooks.ProgressHook = TellingHook  # type: ignore[misc]
     started = time.monotonic()
     root = options.folder or Path(tempfile.mkdtemp(prefix="soak-"))
     root.mkdir(parents=True, exist_ok=True)
@@ -125,6 +135,7 @@ def _kill(name: str, inputs: Inputs, folder: Path, quota: int, rng: random.Rando
             try:
                 require_not_repeated(before, log.read_text())
                 if ending.code == -9:
+                    require_saved(trial, log.read_text())
                     before, orphans = progress_of(trial), ending.pid
                     count["kills"] += 1
                     count["files"] += len(content_of(trial))

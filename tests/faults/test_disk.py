@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from datasets import files
@@ -21,6 +22,7 @@ from datasets.features import FeatureSpec, FeatureStore
 from datasets.files import write_whole
 from datasets.images import ImageDataset
 from datasets.locks import OwnedLock
+from datasets.samples import hash_file
 from trainers.checkpoint import read_checkpoint, save_checkpoint
 from trainers.classifier import ClassifierTrainer
 from trainers.errors import CheckpointError, RunError
@@ -158,7 +160,65 @@ def test_a_training_on_a_disk_that_fills_ends_and_resumes_as_if_nothing_had_been
     (disk / "filler").unlink()
     again = Once(0, lambda: None)
     resume(make_trainer(fabric, models[2], toy_data, toy_config, disk / "run", again), disk / "run")
-    assert (disk / "run/metrics.csv").read_bytes() == (tmp_path / "whole/metrics.csv").read_bytes()
+    require_same_run(disk / "run", tmp_path / "whole")
+
+
+def require_same_run(run_dir: Path, whole: Path) -> None:
+    """Require the same metrics and the same best model, bit by bit."""
+    assert (run_dir / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    best = [read_checkpoint(path / "checkpoints" / "best.ckpt") for path in (run_dir, whole)]
+    models = [state.pop("model") for state in best]
+    assert best[0] == best[1]
+    assert models[0].keys() == models[1].keys()
+    assert all(torch.equal(value, models[1][name]) for name, value in models[0].items())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("name", ["metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"])
+def test_a_training_whose_file_finds_no_space_resumes_as_if_nothing_had_been(
+    fabric, toy_model, toy_data, toy_config, tmp_path, name
+):
+    """With the system's own error, and without a disk of its own."""
+    models = [copy.deepcopy(toy_model) for _ in range(3)]
+    make_trainer(fabric, models[0], toy_data, toy_config, tmp_path / "whole").fit()
+    run_dir = tmp_path / "run"
+    path = run_dir / name
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    hook = Once(6, lambda: temporary.symlink_to("/dev/full"))
+    with pytest.raises((OSError, CheckpointError), match="No space left"):
+        make_trainer(fabric, models[1], toy_data, toy_config, run_dir, hook).fit()
+    assert not list(run_dir.rglob("*.tmp"))
+    assert read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["epoch"] == 1
+    again = Once(0, lambda: None)
+    resume(make_trainer(fabric, models[2], toy_data, toy_config, run_dir, again), run_dir)
+    require_same_run(run_dir, tmp_path / "whole")
+
+
+def test_a_store_whose_disk_fills_at_the_end_keeps_all_rows(tmp_path, monkeypatch):
+    values = np.arange(len(KEYS) * 4096, dtype=np.float32).reshape(len(KEYS), -1) % 1000
+    made: list[int] = []
+
+    def encode(batches):
+        for batch in batches:
+            made.extend(batch)
+            yield values[batch.start : batch.stop]
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def encode_and_fill(batches):
+        yield from encode(batches)
+        monkeypatch.setattr(files.os, "fsync", full)  # Where a file is given its blocks late.
+
+    path = tmp_path / "store.h5"
+    with pytest.raises(OSError, match=r"No space left.*same command again.*are kept"):
+        write_store(path, SPEC, KEYS, 4, encode_and_fill)
+    monkeypatch.undo()
+    assert not path.exists()
+    write_store(path, SPEC, KEYS, 4, encode)
+    assert made == [*range(40)]
+    store = FeatureStore(path, SPEC.key(KEYS))
+    assert np.array_equal(store.read(KEYS[30]).numpy(), values[30].astype(np.float16))
 
 
 def test_an_image_that_vanishes_in_an_epoch_is_named_and_the_run_resumes_when_it_is_back(
@@ -168,7 +228,7 @@ def test_an_image_that_vanishes_in_an_epoch_is_named_and_the_run_resumes_when_it
     for index, pixels in enumerate(toy_data.images):
         path = tmp_path / f"{index}.png"
         Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)
-        samples.append(replace(toy_data.samples[index], path=path))
+        samples.append(replace(toy_data.samples[index], path=path, sha256=hash_file(path)))
     data = ImageDataset(samples, toy_data.classes, 8)
     models = [copy.deepcopy(toy_model) for _ in range(3)]
     make_trainer(fabric, models[0], data, toy_config, tmp_path / "whole").fit()
@@ -179,7 +239,7 @@ def test_an_image_that_vanishes_in_an_epoch_is_named_and_the_run_resumes_when_it
     hidden.rename(samples[5].path)
     again = Once(0, lambda: None)
     resume(make_trainer(fabric, models[2], data, toy_config, run_dir, again), run_dir)
-    assert (run_dir / "metrics.csv").read_bytes() == (tmp_path / "whole/metrics.csv").read_bytes()
+    require_same_run(run_dir, tmp_path / "whole")
 
 
 def test_a_disk_that_may_not_be_written_is_named_with_the_flag(fabric, disk: Path):

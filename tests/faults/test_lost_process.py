@@ -97,7 +97,7 @@ def _quick(monkeypatch):
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
-        ({0: 600, 1: 600}, "What the connection said: .*closed"),
+        ({0: 600, 1: 600}, "What the connection said: .*(closed|reset)"),
         ({0: 600, 1: -1}, "What the connection said: it failed"),
     ],
     ids=["killed", "failed"],
@@ -146,6 +146,23 @@ def test_other_errors_are_left_as_they_are(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "1")
     with pytest.raises(RuntimeError, match=r"^Connection closed"), explain_lost_processes():
         raise RuntimeError("Connection closed by peer")
+
+
+class DistError(RuntimeError):
+    """Named as PyTorch names its own."""
+
+
+class DistNetworkError(DistError):
+    """As this one of PyTorch."""
+
+
+def test_pytorchs_own_errors_are_explained_whatever_they_say(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with (
+        pytest.raises(RunError, match=r"lost its connection(.|\n)*said: the peer is away"),
+        explain_lost_processes(),
+    ):
+        raise DistNetworkError("the peer is away")
 
 
 def arguments(tiny_bundle: Path, runs_root: Path) -> list[str]:

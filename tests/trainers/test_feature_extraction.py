@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from datasets.errors import DatasetError
 from datasets.features import ViewStores
 from datasets.images import to_tensor
+from datasets.locks import OwnedLock
 from datasets.samples import Sample, hash_file
 from datasets.views import NUM_VIEWS, take_view
 from models.frozen import FrozenEncoder
@@ -43,6 +45,15 @@ def encoder() -> FrozenEncoder:
 
 
 @pytest.fixture
+def encoded(encoder, monkeypatch) -> list[int]:
+    """The numbers of images in the passes so far, which are of one image each."""
+    monkeypatch.setattr(feature_extraction, "_CPU_IMAGES", 1)
+    passes: list[int] = []
+    encoder.register_forward_pre_hook(lambda _, images: passes.append(len(images[0])))
+    return passes
+
+
+@pytest.fixture
 def extract(fabric, encoder, samples, tmp_path):
     """Returns the store, two images a batch."""
     return lambda: ensure_features(fabric, encoder, samples, tmp_path / "cache", batch_size=2)
@@ -60,11 +71,13 @@ def test_a_store_that_is_there_is_served_without_the_images_and_without_writing(
     assert [path.suffix for path in extract().path.parent.iterdir()] == [".h5"]
 
 
-def test_a_store_that_was_cut_short_is_made_again_with_the_same_bytes(extract, caplog):
+def test_a_store_that_was_cut_short_is_made_again_with_the_same_bytes(extract, encoded, caplog):
     path = extract().path
     whole = path.read_bytes()
     path.write_bytes(whole[:-700])
+    encoded.clear()
     extract()
+    assert encoded == [1] * 5  # HDF5 opens no file that is shorter than it says.
     assert "is no whole feature store" in caplog.text
     assert "Its features are made again." in caplog.text
     assert path.read_bytes() == whole
@@ -168,3 +181,65 @@ def test_encoders_that_see_images_in_other_sizes_have_stores_of_their_own(
         for size in (8, 16)
     ]
     assert paths[0] != paths[1]
+
+
+class TellsOfWaiting(logging.Handler):
+    """Does something once, when somebody is said to wait."""
+
+    def __init__(self, act) -> None:
+        super().__init__()
+        self.act = act
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("Waiting: "):
+            self.act()
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_one_that_waits_for_a_store_encodes_only_what_the_first_one_did_not_write(
+    extract, encoded, caplog, is_written
+):
+    path = extract().path
+    whole = path.read_bytes()
+    path.unlink()
+    encoded.clear()
+    first = OwnedLock(path.with_suffix(".lock"), path)
+
+    def end_first() -> None:
+        assert not encoded, "it did not wait"
+        if is_written:
+            path.write_bytes(whole)
+        first.release()
+
+    tells = TellsOfWaiting(end_first)
+    logging.getLogger("datasets.locks").addHandler(tells)
+    try:
+        first.acquire()
+        extract()
+    finally:
+        first.release()
+        logging.getLogger("datasets.locks").removeHandler(tells)
+    assert f"Waiting: {path} is held by process" in caplog.text
+    assert encoded == ([] if is_written else [1] * 5)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(("stopped_at", "again"), [(16, 17), (17, 1)])
+def test_an_extraction_that_was_stopped_loses_at_most_its_batch_of_16(
+    fabric, encoder, encoded, tmp_path, stopped_at, again
+):
+    samples = save_images(
+        tmp_path / "many", [Image.new("RGB", (8, 8), (9 * index, 7, 1)) for index in range(17)]
+    )
+
+    def stop(*_: object) -> None:
+        if len(encoded) == stopped_at:
+            raise KeyboardInterrupt
+
+    hook = encoder.register_forward_pre_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        ensure_features(fabric, encoder, samples, tmp_path / "cache")
+    hook.remove()
+    encoded.clear()
+    ensure_features(fabric, encoder, samples, tmp_path / "cache")
+    assert len(encoded) == again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +19,14 @@ from datasets.feature_writing import write_store
 from datasets.features import FeatureSpec, FeatureStore
 from datasets.images import read_image
 from datasets.samples import Sample, hash_file
-from models.encoder_spec import EncoderSpec
-from models.frozen import FrozenEncoder, hash_state
+from models.frozen import FrozenEncoder
 from trainers.checkpoint import read_checkpoint
 from trainers.classifier import ClassifierTrainer
-from trainers.encoders import untrained_encoder
 from trainers.errors import NonFiniteError, RunError
 from trainers.feature_extraction import ensure_features
 from trainers.hooks import Hook, default_hooks
+
+INFINITE = float("inf")
 
 
 class PoisonGradient(torch.autograd.Function):
@@ -54,10 +55,17 @@ class Poisoned(nn.Module):
             self.num_calls += 1
             if self.num_calls >= self.start and self.kind == "loss":
                 return logits * float("inf")
+            if self.num_calls >= self.start and self.kind == "infinite loss":
+                return logits - torch.tensor([INFINITE, 0.0])  # The dark ones' loss, and no NaN.
             if self.num_calls >= self.start and self.kind == "gradient":
                 return PoisonGradient.apply(logits)
-        elif self.num_calls >= self.start and self.kind == "validation":
-            return torch.where(images.mean((1, 2, 3))[:, None] > 0.3, float("nan"), logits)
+            if self.num_calls == self.start and self.kind == "infinite gradient":
+                # Further back, infinite values of both signs would add up to NaN.
+                bias = self.toy.layers[-1].bias
+                bias.register_hook(lambda gradient: torch.full_like(gradient, INFINITE))
+        elif self.num_calls >= self.start and "validation" in self.kind:
+            value = INFINITE if self.kind == "infinite validation" else float("nan")
+            return torch.where(images.mean((1, 2, 3))[:, None] > 0.3, value, logits)
         return logits
 
 
@@ -65,12 +73,15 @@ class Poisoned(nn.Module):
     ("kind", "start", "message"),
     [
         ("loss", 6, r"loss of step 6 \(epoch 2\) is not finite.*toy/\d+, toy/\d+.*last\.ckpt"),
+        ("infinite loss", 6, r"loss of step 6 \(epoch 2\) is not finite.*toy/\d+.*last\.ckpt"),
         ("gradient", 6, r"gradient of step 6 \(epoch 2\) is not finite.*toy/\d+.*last\.ckpt"),
+        ("infinite gradient", 6, r"gradient of step 6 \(epoch 2\) is not finite.*last\.ckpt"),
         (
             "validation",
             8,
             r"values of 8 of 16 train images.*finite: toy/1, toy/3.*last\.ckpt",
         ),
+        ("infinite validation", 8, r"values of 8 of 16 train images.*finite: toy/1.*last\.ckpt"),
     ],
 )
 def test_trouble_in_the_second_epoch_keeps_the_checkpoints_of_the_first(
@@ -103,6 +114,17 @@ def test_trouble_in_the_second_epoch_keeps_the_checkpoints_of_the_first(
     state = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     assert state["epoch"] == 1
     assert all(torch.isfinite(v).all() for v in state["model"].values() if v.is_floating_point())
+
+
+@pytest.mark.parametrize("value", [float("nan"), INFINITE])
+def test_values_of_other_data_than_validation_must_be_finite_too(
+    fabric, toy_model, toy_data, toy_config, value
+):
+    trainer = ClassifierTrainer(fabric, toy_model, toy_data, toy_data, toy_config, [])
+    with torch.no_grad():
+        toy_model.layers[-1].bias[0] = value
+    with pytest.raises(NonFiniteError, match="values of 16 of 16 train images"):
+        trainer.evaluate(copy.deepcopy(toy_data))
 
 
 SPEC = FeatureSpec("toy", "0" * 64, "none", "32-true", (2, 3, 3))
@@ -138,32 +160,32 @@ def test_a_float_image_with_values_that_are_not_finite_is_refused(tmp_path: Path
 
 
 class Moving(nn.Module):
-    """Gives the mean of each channel, and changes with every batch."""
+    """Gives the mean of each channel and its count; unless at rest, that grows with each batch."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("count", torch.zeros(1))
+        self.is_at_rest = False
 
     def forward(self, images):
-        self.count += 1
-        return images.mean((2, 3))
+        if not self.is_at_rest:
+            self.count += 1
+        return images.mean((2, 3)) + self.count
 
 
 def test_an_encoder_that_moves_while_it_encodes_stores_nothing(fabric, tmp_path: Path):
     Image.new("RGB", (8, 8), (200, 10, 90)).save(tmp_path / "a.png")
     path = tmp_path / "a.png"
     samples = [Sample("a", path, "x", "train", "a", hash_file(path))]
-    encoder = FrozenEncoder("moving", Moving(), 8, (3,))
+    moving = Moving()
+    encoder = FrozenEncoder("moving", moving, 8, (3,))
     with pytest.raises(RunError, match="encoder moving changed while its features were extracted"):
         ensure_features(fabric, encoder, samples, tmp_path / "cache")
-    assert not list((tmp_path / "cache").rglob("*.h5"))
-
-
-def test_a_changed_encoder_fails_the_run_of_a_probe():
-    trained = untrained_encoder(EncoderSpec("autoencoder"), seed=0)
-    before = hash_state(trained.encoder)
-    trained.require_still(before)
-    with torch.no_grad():
-        next(trained.encoder.parameters()).add_(1e-6)
-    with pytest.raises(RunError, match="changed during the run"):
-        trained.require_still(before)
+    left = {path.suffix for path in (tmp_path / "cache").rglob("*")}
+    assert left.isdisjoint({".h5", ".partial"})
+    moving.count.zero_()
+    moving.is_at_rest = True
+    found = ensure_features(fabric, encoder, samples, tmp_path / "cache").read(
+        samples[0].content_key
+    )
+    assert found.tolist() == pytest.approx([200 / 255, 10 / 255, 90 / 255], abs=1e-3)

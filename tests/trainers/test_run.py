@@ -11,7 +11,7 @@ import pytest
 
 from datasets.locks import OwnedLock
 from trainers.errors import RunError
-from trainers.run import Run, read_finished, remove_run
+from trainers.run import Run, read_finished, remove_run, tidy_up
 
 IDENTITY = {"experiment": "toy", "seed": 0, "trainer": {"epochs": 3}}
 
@@ -61,16 +61,23 @@ def test_overwrite_deletes_everything_of_the_earlier_run(fabric, tmp_path):
         assert not (tmp_path / "metrics.csv").exists()
 
 
-@pytest.mark.parametrize("last", range(12))
-def test_killed_while_overwriting_no_checkpoint_is_taken_for_the_new_runs(
-    fabric, tmp_path, monkeypatch, last
-):
+def test_killed_while_overwriting_no_checkpoint_is_taken_for_the_new_runs(fabric, tmp_path):
     """Whatever the order in which a folder lists its files."""
-    finish(fabric, tmp_path)
+    folders = [tmp_path / str(last) for last in range(12)]
+    resumed = [resumes_after_kill(fabric, folder, last) for last, folder in enumerate(folders)]
+    assert any(resumed), "no kill left a folder that a run of other settings may go on in"
+
+
+def resumes_after_kill(fabric, run_dir: Path, last: int) -> bool:
+    """Overwrite a run, killed before deletion number `last`; return if another one goes on there.
+
+    Of that one, nothing must be there.
+    """
+    finish(fabric, run_dir)
     for name in ("last.ckpt", "best.ckpt"):
-        (tmp_path / "checkpoints" / name).write_text("old")
-    (tmp_path / "a.csv").write_text("old")
-    (tmp_path / "z.csv").write_text("old")
+        (run_dir / "checkpoints" / name).write_text("old")
+    (run_dir / "a.csv").write_text("old")
+    (run_dir / "z.csv").write_text("old")
     calls = iter(range(100))
     unlink = os.unlink
 
@@ -79,19 +86,21 @@ def test_killed_while_overwriting_no_checkpoint_is_taken_for_the_new_runs(
             raise KeyboardInterrupt
         unlink(path, **more)
 
-    monkeypatch.setattr(os, "unlink", unlink_until_killed)
-    with suppress(KeyboardInterrupt):
-        open_run(fabric, tmp_path, overwrite=True)
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(os, "unlink", unlink_until_killed)
+        open_run(fabric, run_dir, overwrite=True)
     was_killed = next(calls) > last
     assert was_killed or last > 3, "the kill came too late"
-    (tmp_path / ".lock.owner").unlink(missing_ok=True)
+    (run_dir / ".lock.owner").unlink(missing_ok=True)
     other = {**IDENTITY, "seed": 1}
-    with suppress(RunError), open_run(fabric, tmp_path, other, resume=True) as run:
+    resumed = False
+    with suppress(RunError), open_run(fabric, run_dir, other, resume=True) as run:
         assert run.last_checkpoint is None
         assert not run.is_finished
-    checkpoints = tmp_path / "checkpoints"
+        resumed = True
+    checkpoints = run_dir / "checkpoints"
     assert (checkpoints / "best.ckpt").exists() or not (checkpoints / "last.ckpt").exists()
+    return resumed
 
 
 def test_a_run_is_removed_unless_another_process_works_in_it(fabric, tmp_path):
@@ -166,3 +175,24 @@ def test_what_a_kill_left_in_a_finished_run_goes_when_it_is_looked_at(fabric, tm
         assert run.is_finished
     assert not list(tmp_path.glob("*.tmp"))
     assert not (tmp_path / ".lock.owner").exists()
+
+
+def test_what_a_kill_left_of_a_checkpoint_goes_when_the_run_is_resumed(fabric, tmp_path):
+    with open_run(fabric, tmp_path):
+        pass
+    (tmp_path / "checkpoints" / "last.ckpt").write_text("whole")
+    for folder in (tmp_path, tmp_path / "checkpoints"):
+        (folder / ".last.ckpt.1.tmp").touch()
+    with open_run(fabric, tmp_path, resume=True) as run:
+        assert run.last_checkpoint is not None
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_what_another_process_is_writing_in_a_run_is_left_alone(fabric, tmp_path):
+    finish(fabric, tmp_path)
+    (tmp_path / ".summary.json.1.tmp").touch()
+    with OwnedLock(tmp_path / ".lock", tmp_path):
+        tidy_up(tmp_path)
+    assert (tmp_path / ".summary.json.1.tmp").exists()
+    tidy_up(tmp_path)
+    assert not (tmp_path / ".summary.json.1.tmp").exists()

@@ -113,4 +113,6 @@ def test_numbers_of_threads_differ_within_the_same_bound(samples):
             found.append(fit(samples, SPECS["gray CNN"]))
     finally:
         torch.set_num_threads(threads)
+    first, second = (trainer.model.module.state_dict() for trainer, _ in found)
+    assert any(not torch.equal(first[name], second[name]) for name in first), "one thread each"
     assert_bounded(*found)

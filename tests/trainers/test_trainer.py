@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
+import random
 import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import distributed, nn
@@ -17,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from models.frozen import FrozenEncoder, hash_state
 from trainers import resident
-from trainers.checkpoint import read_checkpoint, save_checkpoint
+from trainers.checkpoint import load_rng_state, read_checkpoint, rng_state, save_checkpoint
 from trainers.classifier import ClassifierTrainer, inverse_frequency_weights
 from trainers.config import TrainerConfig
 from trainers.errors import CheckpointError, InterruptedRunError, NonFiniteError, RunError
@@ -302,11 +304,30 @@ def test_stopped_and_resumed_fit_equals_an_uninterrupted_one(
     assert resumed.global_step == stop_after
     resumed.fit()
     assert_same(final_state(whole), final_state(resumed))
-    for name in ("metrics.csv", "checkpoints/best.ckpt"):
-        assert (tmp_path / "whole" / name).exists()
+    best = [
+        read_checkpoint(tmp_path / n / "checkpoints" / "best.ckpt") for n in ("whole", "stopped")
+    ]
+    assert_same(*(state.pop("model") for state in best))
+    assert best[0] == best[1]
     assert (tmp_path / "whole/metrics.csv").read_text() == (
         tmp_path / "stopped/metrics.csv"
     ).read_text()
+
+
+def test_the_newest_state_is_that_of_the_epoch_just_done(
+    fabric, toy_model, toy_data, toy_config, tmp_path
+):
+    saved = []
+
+    class Reads(Hook):
+        def after_epoch(self, trainer):
+            state = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+            saved.append((state["epoch"], state["global_step"]))
+
+    (tmp_path / "checkpoints").mkdir()
+    hooks = [*default_hooks(tmp_path, "toy"), Reads()]
+    make_trainer(fabric, toy_model, toy_data, toy_config, hooks).fit()
+    assert saved == [(1, 4), (2, 8), (3, 12)]
 
 
 def test_signal_stops_after_the_step_with_a_checkpoint(
@@ -372,6 +393,40 @@ def test_failed_write_keeps_the_earlier_checkpoint(fabric, tmp_path, monkeypatch
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
 
 
+@pytest.mark.parametrize("is_cause", [True, False])
+def test_what_the_disk_said_is_told_where_torch_hides_it(fabric, tmp_path, monkeypatch, is_cause):
+    def full_disk(state, file):
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError as error:
+            wrong = RuntimeError("unexpected pos 64 vs 0")
+            if is_cause:
+                raise wrong from error
+            raise wrong  # noqa: B904 (as torch does)
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(CheckpointError, match=r"Cannot write .*last\.ckpt \(.*No space left"):
+        save_checkpoint(fabric, tmp_path / "last.ckpt", {"epoch": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+def draw() -> list[float]:
+    """Return a number of each global generator."""
+    return [torch.rand(1).item(), float(np.random.rand()), random.random()]  # noqa: NPY002
+
+
+def test_all_global_generators_go_on_where_a_saved_state_was(fabric, tmp_path):
+    draw()
+    np.random.randn()  # noqa: NPY002 (leaves a second normal number for the next call)
+    random.gauss()
+    save_checkpoint(fabric, tmp_path / "last.ckpt", rng_state())
+    expected = [draw(), np.random.randn(), random.gauss()]  # noqa: NPY002
+    for _ in range(3):
+        draw()
+    load_rng_state(read_checkpoint(tmp_path / "last.ckpt"))
+    assert [draw(), np.random.randn(), random.gauss()] == expected  # noqa: NPY002
+
+
 def test_evaluation_gives_every_sample_once_in_order(fabric, toy_model, toy_data, toy_config):
     trainer = make_trainer(fabric, toy_model, toy_data, replace(toy_config, batch_size=5))
     outputs = trainer.evaluate(toy_data)
@@ -432,12 +487,50 @@ def test_an_event_file_that_cannot_be_opened_or_closed_is_named_too(
 def test_checkpoints_from_before_processes_had_their_own_state_are_resumed(
     fabric, toy_model, toy_data, toy_config, tmp_path
 ):
-    trainer = make_trainer(fabric, toy_model, toy_data, toy_config)
-    state = trainer.state_dict()
+    trainer, state = stop_in_second_epoch(fabric, toy_model, toy_data, toy_config)
+    generator = torch.get_rng_state()
     [own] = state.pop("processes")
-    trainer.load_state_dict({**state, **own}, tmp_path)
+    torch.rand(1)
+    resumed = make_trainer(fabric, copy.deepcopy(toy_model), toy_data, toy_config)
+    resumed.load_state_dict({**state, **own}, tmp_path)
+    assert_same_batches(resumed._seen, trainer._seen)
+    assert torch.equal(torch.get_rng_state(), generator)
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
         trainer.load_state_dict({**state, "processes": []}, tmp_path)
+
+
+def stop_in_second_epoch(fabric, toy_model, toy_data, toy_config) -> tuple[ClassifierTrainer, dict]:
+    """Return a trainer of four steps an epoch after its sixth, and its state."""
+
+    class Stops(Hook):
+        def after_step(self, trainer):
+            trainer.stop.requested = trainer.global_step == 6
+
+    trainer = make_trainer(fabric, toy_model, toy_data, toy_config, [Stops()])
+    with pytest.raises(InterruptedRunError):
+        trainer.fit()
+    return trainer, {**trainer.state_dict(), "hooks": {}}
+
+
+def assert_same_batches(found: list, expected: list) -> None:
+    assert len(found) == len(expected) == 2
+    for ours, theirs in zip(found, expected, strict=True):
+        assert all(map(torch.equal, ours, theirs))
+
+
+def test_a_state_in_the_middle_of_an_epoch_is_taken_back_with_all_counts(
+    fabric, toy_model, toy_data, toy_config, tmp_path
+):
+    trainer, state = stop_in_second_epoch(fabric, toy_model, toy_data, toy_config)
+    generator = torch.get_rng_state()
+    torch.rand(1)
+    resumed = make_trainer(fabric, copy.deepcopy(toy_model), toy_data, toy_config)
+    resumed.load_state_dict(state, tmp_path)
+    assert (resumed.epoch, resumed.step_in_epoch, resumed.global_step) == (1, 2, 6)
+    assert resumed.images_trained == 6 * 4
+    assert resumed.train_seconds == trainer.train_seconds > 0
+    assert_same_batches(resumed._seen, trainer._seen)
+    assert torch.equal(torch.get_rng_state(), generator)
 
 
 def exchange(rank: int, folder: str, told) -> None:
