@@ -74,6 +74,19 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor], source: Path
     """Load `state`, read from `source`, into `model`.
 
     Raises:
+        CheckpointError: As `require_state_of`, or tensors are of a kind that cannot be copied.
+    """
+    require_state_of(model, state, source)
+    try:
+        model.load_state_dict(dict(state))
+    except RuntimeError as error:  # Such as sparse ones.
+        raise CheckpointError(f"{source} cannot be loaded: {error}") from error
+
+
+def require_state_of(model: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Raise if `state`, read from `source`, is not that of a model like `model`.
+
+    Raises:
         CheckpointError: Names or shapes are those of another model; the first differences are
             named.
     """
@@ -93,10 +106,6 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor], source: Path
             f"{source} is a checkpoint of another model than {type(model).__name__}: it "
             f"{'; '.join(problems[:3])}{more}."
         )
-    try:
-        model.load_state_dict(dict(state))
-    except RuntimeError as error:  # Tensors of a kind that cannot be copied, such as sparse ones.
-        raise CheckpointError(f"{source} cannot be loaded: {error}") from error
 
 
 def rng_state() -> dict[str, Any]:

@@ -28,6 +28,7 @@ from experiments.reporting.tables import write_table
 from models.backbones import read_state
 from models.errors import ModelError
 from models.registry import rebuild_model
+from trainers import restore
 from trainers.checkpoint import load_model_state, read_checkpoint
 from trainers.errors import RunError
 from trainers.restore import load_best, restore_classifier
@@ -129,6 +130,27 @@ def test_run_without_proper_classes_is_refused(classes: object, tmp_path: Path):
     run = write_run(tmp_path / "run", {"classes": classes, "model": {"kind": "gray_cnn"}})
     with pytest.raises(RunError, match="no model and classes"):
         restore_classifier(run)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "regnet_y_400mf"])
+def test_a_model_larger_than_its_checkpoint_is_never_built(
+    backbone: str, tmp_path: Path, monkeypatch
+):
+    """A backbone of gigabytes is one word in config.json."""
+    model = {"kind": "backbone", "backbone": backbone}
+    run = write_run(tmp_path / "run", {"classes": ["a", "b"], "model": model})
+    (run / "checkpoints").mkdir()
+    torch.save({"model": {"w": torch.zeros(2)}}, run / "checkpoints/best.ckpt")
+    made = []
+
+    def build(content: object, num_classes: int) -> torch.nn.Module:
+        made.append(rebuild_model(content, num_classes))
+        return made[-1]
+
+    monkeypatch.setattr(restore, "rebuild_model", build)
+    with pytest.raises(RunError, match="checkpoint of another model than BackboneClassifier"):
+        restore_classifier(run)
+    assert [p.shape for m in made for p in m.parameters() if not p.is_meta] == []
 
 
 @pytest.mark.parametrize(
