@@ -25,6 +25,7 @@ from experiments.reporting.html.errors import Thumbnails
 from experiments.reporting.identity import rebuild_command
 from experiments.reporting.load_runs import FinishedRun, find_classifiers
 from experiments.reporting.tables import write_table
+from experiments.reporting.temperature_file import read_temperature
 from models.backbones import read_state
 from models.errors import ModelError
 from models.registry import rebuild_model
@@ -167,6 +168,33 @@ def test_summary_with_other_things_than_numbers_and_names_is_refused(changes, tm
     run = write_run(tmp_path / "run", **changes)
     with pytest.raises(ValueError, match=r"summary\.json is not of a finished classifier"):
         find_classifiers([run])
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"seconds": 10**400}, "seconds"),
+        ({"test": {**SCORES, "accuracy": 10**400}}, "summary.json: test: accuracy"),
+        ({"test": {**SCORES, "confusion_matrix": [[10**400]]}}, "test: confusion_matrix"),
+        ({"test": {"per_class": {"a": {"f1": -1e300}}}}, "per_class: a: f1"),
+    ],
+    ids=["seconds", "accuracy", "matrix", "f1"],
+)
+def test_numbers_that_no_run_has_are_refused_wherever_they_stand(changes, name, tmp_path: Path):
+    run = write_run(tmp_path / "run", **changes)
+    with pytest.raises(ValueError, match=rf"{name} is -?1"):
+        find_classifiers([run])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**400, 0, float("nan"), float("inf"), 1e-320],
+    ids=["huge", "zero", "nan", "inf", "tiny"],
+)
+def test_a_temperature_that_no_logits_can_bear_is_refused(value, tmp_path: Path):
+    (tmp_path / "temperature.json").write_text(json.dumps({"temperature": value}))
+    with pytest.raises(ValueError, match=r"number above 0 and at most 1e\+15.*calibrate\.py"):
+        read_temperature(tmp_path)
 
 
 def test_good_run_is_accepted(tmp_path: Path):
