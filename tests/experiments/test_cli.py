@@ -40,3 +40,21 @@ def test_an_error_in_a_loaders_process_is_said_without_its_traceback(
         run_script(main, Options, "about")
     assert stopped.value.code == 2
     assert caplog.messages == ["Error: data/a.png: cannot be read as an image (no such file)."]
+
+
+@pytest.mark.parametrize(
+    ("error", "start"),
+    [
+        (MemoryError(), "Error: Memory ran out. Lower --batch-size"),
+        (MemoryError("8 EiB"), "Error: Memory ran out (8 EiB). Lower --batch-size"),
+    ],
+)
+def test_where_memory_ran_out_it_is_said_what_takes_less(monkeypatch, caplog, error, start):
+    def main(options: Options) -> None:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["script"])
+    monkeypatch.delenv("LEUKOFUSE_DEBUG", raising=False)
+    with pytest.raises(SystemExit, match="2"):
+        run_script(main, Options, "about")
+    assert caplog.messages[0].startswith(start)
