@@ -94,12 +94,39 @@ def predict_out_of_fold(
     return probs
 
 
+def beats_commonest(probs: Floats, labels: Sequence[int]) -> bool:
+    """Return whether predictions are right more often than naming the commonest class would be.
+
+    Args:
+        probs: Out-of-fold (N, K); rows with NaN are passed over.
+        labels: Class indices.
+    """
+    judged = np.isfinite(probs).all(axis=1)
+    known = np.asarray(labels)[judged]
+    right = int((probs[judged].argmax(axis=1) == known).sum())
+    return right > int(np.bincount(known).max(initial=0))
+
+
+def find_unnamed(probs: Floats, labels: Sequence[int]) -> list[int]:
+    """Return the classes of judged images that no image is predicted to be of.
+
+    Args:
+        probs: As in `beats_commonest`.
+        labels: Class indices.
+    """
+    judged = np.isfinite(probs).all(axis=1)
+    named = probs[judged].argmax(axis=1)
+    return sorted(set(np.asarray(labels)[judged].tolist()) - set(named.tolist()))
+
+
 def find_suspects(probs: Floats, labels: Sequence[int]) -> list[Suspect]:
     """Return the images that contradict their labels strongly, the strongest first.
 
     Confident learning (Northcutt et al., JAIR 2021, section 3.2): the number of wrong labels of
     each pair of classes is estimated from the confident joint, and as many images are taken, those
-    that both `prune by class` and `prune by noise rate` choose (cleanlab's ``both``).
+    that both `prune by class` and `prune by noise rate` choose (cleanlab's ``both``). A model that
+    does not beat the commonest class says nothing of labels, nor does one of a class that it never
+    names: none of their images are listed.
 
     Args:
         probs: Out-of-fold (N, K); rows with NaN are passed over.
@@ -108,8 +135,9 @@ def find_suspects(probs: Floats, labels: Sequence[int]) -> list[Suspect]:
     known = np.asarray(labels)
     judged = np.flatnonzero(np.isfinite(probs).all(axis=1))
     kept, local = np.unique(known[judged], return_inverse=True)
-    if len(kept) < 2:
+    if len(kept) < 2 or not beats_commonest(probs, labels):
         return []
+    unnamed = find_unnamed(probs, labels)
     shares = probs[np.ix_(judged, kept)]
     shares = shares / shares.sum(axis=1, keepdims=True).clip(min=np.finfo(float).tiny)
     marked = find_label_issues(local, shares, filter_by="both", n_jobs=1)
@@ -122,6 +150,6 @@ def find_suspects(probs: Floats, labels: Sequence[int]) -> list[Suspect]:
             float(shares[row, local[row]]),
             float(shares[row, preds[row]]),
         )
-        for row in np.flatnonzero(marked)
+        for row in np.flatnonzero(marked & ~np.isin(known[judged], unnamed))
     ]
     return sorted(found, key=lambda suspect: suspect.label_prob - suspect.pred_prob)

@@ -80,9 +80,15 @@ class _WrappingFormatter(logging.Formatter):
 def _message_of(error: Exception) -> str:
     """Return what an error says, without the traceback that a loader's process adds to it."""
     text = str(error)
-    if "Original Traceback" not in text:
-        return text
-    return text.rpartition(f"{type(error).__qualname__}: ")[2].strip()
+    if "Original Traceback" in text:
+        text = text.rpartition(f"{type(error).__qualname__}: ")[2].strip()
+    if isinstance(error, MemoryError):
+        # Python's own says nothing at all, NumPy's what could not be had.
+        return (
+            f"Memory ran out{f' ({text})' if text else ''}. Lower --batch-size, --num-workers or "
+            "--input-size, of those that the script has (--help lists them), or end other programs."
+        )
+    return text
 
 
 def _resume_command() -> str:

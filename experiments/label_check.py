@@ -89,8 +89,15 @@ def check_images(
     readable, skipped = split_readable([i.path for i in images]) if skip_unreadable else ([], [])
     kept = set(readable)
     images = [image for image in images if not skip_unreadable or image.path in kept]
-    groups = _find_groups(images, level, exact=exact, workers=workers)
     classes = sorted({image.label for image in images})
+    if len(classes) < 2:
+        # Before copies are searched and features extracted, which takes long.
+        raise DatasetError(
+            f"Labels cannot be checked on {len(images)} images of {len(classes)} class(es): two "
+            "classes and two groups are needed. Folders are taken as classes; prepare the set "
+            "first: experiments/prepare_wbc.py."
+        )
+    groups = _find_groups(images, level, exact=exact, workers=workers)
     labels = [classes.index(image.label) for image in images]
     encoder = _open_encoder(weights)
     samples = [

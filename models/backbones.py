@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import pickle
-import struct
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -15,12 +13,11 @@ from typing import Final
 import timm
 import torch
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 from models.errors import ModelError, WeightsError
+from models.state_files import CodeInFileError, StateFileError, load_state
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
@@ -33,12 +30,6 @@ _CONNECT_SECONDS: Final = 10
 
 _Triple = tuple[float, float, float]
 _Input = tuple[tuple[int, int], _Triple, _Triple]
-
-_BROKEN: Final = (
-    OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
-    AssertionError, MemoryError, OverflowError, struct.error,
-)  # fmt: skip
-"""What a broken file can make the readers of weights raise."""
 
 
 @dataclass(frozen=True)
@@ -107,18 +98,16 @@ def read_state(path: Path) -> dict[str, Tensor]:
         WeightsError: The file is missing, broken, or holds more than tensors.
     """
     try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_state(path)
     except FileNotFoundError as error:
         raise WeightsError(f"--backbone-weights {path}: no such file.") from error
-    except (SafetensorError, *_BROKEN) as error:
-        raise WeightsError(f"{path} is no safetensors file or state dict: {error}") from error
-    except pickle.UnpicklingError as error:
+    except CodeInFileError as error:
         raise WeightsError(
             f"{path} holds more than tensors and was not opened, since it could run code. Save "
             "the weights as safetensors or as a plain state dict."
         ) from error
+    except StateFileError as error:
+        raise WeightsError(f"{path} is no safetensors file or state dict: {error}.") from error
     if isinstance(state, Mapping) and "state_dict" in state:
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):

@@ -20,6 +20,7 @@ from models.heads import Head, build_head
 from models.linear_probe import LinearProbe
 from models.normalization import Norm, replace_batch_norm
 from models.small_cnn import VARIANTS, SmallCnn
+from models.spec_limits import ENCODER_FIELDS, MODEL_FIELDS, NUM_CLASSES, require_fields
 
 
 @dataclass(frozen=True)
@@ -187,14 +188,17 @@ def parse_model(content: Mapping[str, Any]) -> ModelSpec:
     """Return the spec that `describe_model` described.
 
     Raises:
-        ModelError: It is no such description.
+        ModelError: It is no such description, or a field is of a kind or size that no model has.
     """
     fields = dict(content)
     kind = fields.pop("kind", None)
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ModelError(f"Model kind {kind!r} is none of {', '.join(_KINDS)}.")
+    require_fields(f"the {kind} model", fields, MODEL_FIELDS)
     try:
         if kind in ("fusion", "probe"):
+            for entry in fields["encoders"]:
+                require_fields(f"an encoder of the {kind} model", entry, ENCODER_FIELDS)
             fields["encoders"] = tuple(EncoderSpec(**entry) for entry in fields["encoders"])
         return _KINDS[kind](**fields)
     except (TypeError, KeyError) as error:
@@ -209,6 +213,7 @@ def rebuild_model(content: Any, num_classes: int) -> nn.Module:
     """
     if not isinstance(content, Mapping):
         raise ModelError(f"{str(content)[:60]!r} is no description of a model.")
+    require_fields("the model", {"num_classes": num_classes}, NUM_CLASSES)
     try:
         return build_model(parse_model(content), num_classes)
     # What stands in a run folder may be anything: layers without channels, or of terabytes.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import random
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +13,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from datasets.files import write_whole
+from models.state_files import CodeInFileError, StateFileError, load_state
 from trainers.errors import CheckpointError
 
-_BROKEN: Final = (
-    OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
-    AssertionError, MemoryError, OverflowError, struct.error,
-)  # fmt: skip
-"""What a broken file can make `torch.load` raise."""
+_ADVICE: Final = (
+    "Copy it again from where it came, or train the run again: pass --overwrite where --resume "
+    "reads it."
+)
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
@@ -57,16 +55,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: The file is missing, broken, or holds anything else.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_state(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"No checkpoint {path}.") from error
-    except pickle.UnpicklingError as error:
+    except CodeInFileError as error:
         raise CheckpointError(
             f"{path} is broken or holds more than plain types and tensors; it was not opened, "
-            "since it could run code."
+            f"since it could run code. {_ADVICE}"
         ) from error
-    except _BROKEN as error:
-        raise CheckpointError(f"{path} is no whole checkpoint: {error}") from error
+    except StateFileError as error:
+        raise CheckpointError(f"{path} is no whole checkpoint: {error}. {_ADVICE}") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} is no checkpoint: it holds a {type(state).__name__}.")
     return state
@@ -74,6 +72,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def load_model_state(model: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
     """Load `state`, read from `source`, into `model`.
+
+    Raises:
+        CheckpointError: As `require_state_of`, or tensors are of a kind that cannot be copied.
+    """
+    require_state_of(model, state, source)
+    try:
+        model.load_state_dict(dict(state))
+    except RuntimeError as error:  # Such as sparse ones.
+        raise CheckpointError(f"{source} cannot be loaded: {error}") from error
+
+
+def require_state_of(model: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Raise if `state`, read from `source`, is not that of a model like `model`.
 
     Raises:
         CheckpointError: Names or shapes are those of another model; the first differences are
@@ -95,10 +106,6 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor], source: Path
             f"{source} is a checkpoint of another model than {type(model).__name__}: it "
             f"{'; '.join(problems[:3])}{more}."
         )
-    try:
-        model.load_state_dict(dict(state))
-    except RuntimeError as error:  # Tensors of a kind that cannot be copied, such as sparse ones.
-        raise CheckpointError(f"{source} cannot be loaded: {error}") from error
 
 
 def rng_state() -> dict[str, Any]:

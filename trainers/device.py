@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from lightning_fabric import Fabric, seed_everything
 
+from trainers.errors import RunError
+
 _MALLOC_SETTINGS = (
     (-4, 0),  # M_MMAP_MAX: take large blocks from the heap, too.
     (-1, -1),  # M_TRIM_THRESHOLD: never shrink the heap.
@@ -43,7 +45,11 @@ def launch_fabric(
         seed: Of all random generators.
         frozen_parts: Parameters will be frozen for a part of the fit, which processes that share
             their gradients have to know.
+
+    Raises:
+        RunError: The machine has no such device.
     """
+    _require_device(device)
     accelerator = _find_accelerator() if device == "auto" else device
     if accelerator == "cpu":
         _keep_freed_memory()
@@ -91,6 +97,19 @@ def hide_bars() -> Literal[True] | None:
 def precision_of(fabric: Fabric) -> str:
     """Return the precision that `fabric` was launched with."""
     return str(fabric._precision.precision)  # Fabric has no public name for it.
+
+
+def _require_device(device: Device) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        lacking = "CUDA GPU"
+    elif device == "mps" and not torch.backends.mps.is_available():
+        lacking = "Apple GPU (MPS)"
+    else:
+        return
+    raise RunError(
+        f"--device {device}: PyTorch finds no {lacking}. Pass --device auto or cpu; make doctor "
+        "says what this machine has."
+    )
 
 
 def _find_accelerator() -> str:

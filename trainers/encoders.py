@@ -16,7 +16,7 @@ from models.depths import Statistic, find_depths, pool_encoder, pooled_encoder, 
 from models.encoder_spec import EncoderSpec
 from models.frozen import Encoder, FrozenEncoder, hash_state, unfreeze
 from trainers.errors import RunError
-from trainers.restore import load_best
+from trainers.restore import build_fitting, load_best
 from trainers.run import read_finished
 
 ALL_STATISTICS: Final[tuple[Statistic, ...]] = ("mean", "max", "std")
@@ -97,11 +97,8 @@ def encoder_from_cam16_run(run_dir: Path) -> TrainedEncoder:
     Raises:
         RunError: The run is not finished, is another experiment's, or its checkpoint is broken.
     """
-    config, summary = _read_run(run_dir, "camelyon16_resnet18")
-    spec = EncoderSpec("camelyon", config["backbone"])
-    model = CamelyonClassifier(build_backbone(spec.backbone, RANDOM))
-    load_best(model, run_dir)
-    return _with_origin(spec, model.frozen_encoder(), summary)
+    backbone, model, summary = _read_cam16_run(run_dir)
+    return _with_origin(EncoderSpec("camelyon", backbone.name), model.frozen_encoder(), summary)
 
 
 def pooled_from_autoencoder_run(run_dir: Path, experiment: str) -> TrainedEncoder:
@@ -126,9 +123,7 @@ def depths_from_cam16_run(
         RunError: As `encoder_from_cam16_run`.
         ModelError: The trunk has no feature maps.
     """
-    config, summary = _read_run(run_dir, "camelyon16_resnet18")
-    backbone = build_backbone(config["backbone"], RANDOM)
-    load_best(CamelyonClassifier(backbone), run_dir)
+    backbone, _, summary = _read_cam16_run(run_dir)
     spec = _depths_of(backbone, statistics)
     encoder = pooled_encoder(backbone, spec.nodes, spec.input_size, spec.statistics)
     return _with_origin(spec, encoder, summary)
@@ -176,6 +171,23 @@ def _read_run(run_dir: Path, experiment: str) -> tuple[dict[str, Any], dict[str,
     if config["experiment"] != experiment:
         raise RunError(f"{run_dir} is a run of {config['experiment']}, not of {experiment}.")
     return config, summary
+
+
+def _read_cam16_run(run_dir: Path) -> tuple[Backbone, CamelyonClassifier, dict[str, Any]]:
+    """Return the trunk of a tumor classifier, the classifier with its weights, and the summary."""
+    config, summary = _read_run(run_dir, "camelyon16_resnet18")
+    name = config.get("backbone")
+    if not isinstance(name, str):
+        raise RunError(f"{run_dir}: its config.json names no backbone. Pass another run.")
+    backbone: Backbone
+
+    def build() -> CamelyonClassifier:
+        nonlocal backbone
+        backbone = build_backbone(name, RANDOM)
+        return CamelyonClassifier(backbone)
+
+    model = build_fitting(build, run_dir)
+    return backbone, model, summary
 
 
 def _with_origin(

@@ -205,12 +205,24 @@ class Predictor:
 
     def _require_finite(self, probs: NDArray[np.float64], paths: Sequence[Path]) -> None:
         wrong = np.flatnonzero(~np.isfinite(probs).all(axis=1))
-        if len(wrong):
+        if not len(wrong):
+            return
+        what = (
+            f"The model of {self._run_dir} gives values that are not finite for {len(wrong)} of "
+            f"{len(paths)} images, first {str(paths[wrong[0]])!r}."
+        )
+        broken = [
+            name
+            for name, value in self.model.state_dict().items()
+            if not torch.isfinite(value).all()
+        ]
+        if broken:
             raise RunError(
-                f"The model of {self._run_dir} gives values that are not finite for {len(wrong)} "
-                f"of {len(paths)} images, first {str(paths[wrong[0]])!r}. Pass --precision "
-                "32-true, or another run."
+                f"{what} Its checkpoint itself holds values that are not finite, first in "
+                f"{broken[0]}, which no --precision mends. Train the run again with --overwrite "
+                "and a lower --lr, or pass another run."
             )
+        raise RunError(f"{what} Pass --precision 32-true, or another run.")
 
 
 def launch_prediction(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from models.backbone_classifier import BackboneClassifier
 from models.errors import ModelError
+from models.outline import outline
 from models.registry import rebuild_model
-from trainers.checkpoint import load_model_state, read_checkpoint
+from trainers.checkpoint import load_model_state, read_checkpoint, require_state_of
 from trainers.errors import RunError
 from trainers.run import BEST_CHECKPOINT, read_finished
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,30 @@ def restore_classifier(run_dir: Path) -> RestoredClassifier:
             "project. Pass another run, or train it again with --overwrite."
         )
     try:
-        model = rebuild_model(config["model"], len(classes))
+        model = build_fitting(lambda: rebuild_model(config["model"], len(classes)), run_dir)
     except ModelError as error:
         raise RunError(f"The model of {run_dir} cannot be built: {error}") from error
-    load_best(model, run_dir)
     return RestoredClassifier(run_dir, model.eval(), classes, config, summary)
+
+
+def build_fitting(build: Callable[[], Model], run_dir: Path) -> Model:
+    """Return the model that `build` makes, with the weights of a run's best epoch.
+
+    First it is made without values and compared with the checkpoint: a run folder cannot make it
+    take more memory than the checkpoint has.
+
+    Raises:
+        CheckpointError: The checkpoint is missing, broken or of another model.
+        ModelError: The model cannot be built.
+    """
+    path = run_dir / BEST_CHECKPOINT
+    state = read_checkpoint(path).get("model", {})
+    outlined = outline(build)
+    if outlined is not None:
+        require_state_of(outlined, state, path)
+    model = build()
+    load_model_state(model, state, path)
+    return model
 
 
 def load_best(model: nn.Module, run_dir: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -66,7 +66,7 @@ def format_audit(
         lines.append(f"  {', '.join(labels)}"[:_WIDTH])
     if clusters.unreadable:
         lines.append(f"Left out as unreadable: {len(clusters.unreadable)}")
-    lines += ["", *_format_leaks(leaks)]
+    lines += ["", *(_format_leaks(leaks) if leaks else _format_clean(images, sizes))]
     if level == "photograph" and len(scene_leaks) > len(leaks):
         lines += [
             f"Warning: {len(scene_leaks)} leaks by scene: the same cells were photographed again,",
@@ -142,9 +142,19 @@ def _picture_group(name: str, members: Sequence[AuditedImage], is_leak: bool) ->
     )
 
 
-def _format_leaks(leaks: Sequence[Leak]) -> list[str]:
-    if not leaks:
+def _format_clean(images: Sequence[AuditedImage], sizes: Mapping[str, int]) -> list[str]:
+    if any(image.split for image in images):
         return ["No leak: no group is in two splits or on both sides of a label subset."]
+    several = sum(size > 1 for size in sizes.values())
+    return [
+        "No splits given, so nothing can leak between them.",
+        f"{several} group(s) hold copies: give prepare_wbc.py --groups the groups.csv of --out."
+        if several
+        else "No group holds copies.",
+    ]
+
+
+def _format_leaks(leaks: Sequence[Leak]) -> list[str]:
     kinds = Counter(leak.kind for leak in leaks)
     lines = [f"LEAKS: {', '.join(f'{number} by {kind}' for kind, number in kinds.items())}"]
     for leak in leaks[:_MAX_LISTED]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from datasets.files import write_whole
-from datasets.label_noise import Suspect
+from datasets.label_noise import Suspect, beats_commonest, find_unnamed
 from experiments.reporting.cluster_sheet import (
     COLUMNS,
     ImageGroup,
@@ -32,6 +32,12 @@ _MAX_LISTED: Final = 8
 _MAX_ROWS: Final = 10
 _MAX_GROUPS: Final = 40
 _THUMBNAIL: Final = (160, 160)
+_TOO_WEAK: Final = (
+    "",
+    "That is no more than naming the commonest class always would reach: where such",
+    "a model contradicts a label, it means nothing, and none is listed. Pass a",
+    "better run, or the images with --backbone-weights pretrained.",
+)
 _ARROW: Final = "\N{RIGHTWARDS ARROW}"
 
 
@@ -94,6 +100,12 @@ def format_labels(check: LabelCheck) -> str:
         lines.append(f"Not judged, too few independent images: {names}"[:_WIDTH])
     if check.skipped:
         lines.append(f"{len(check.skipped)} unreadable file(s) left out.")
+    unnamed = find_unnamed(check.probs, labels.tolist())
+    if not beats_commonest(check.probs, labels.tolist()):
+        return "\n".join([*lines, *_TOO_WEAK])
+    if unnamed:
+        names = ", ".join(check.classes[index] for index in unnamed)
+        lines.append(f"Not judged, never named by the model: {names}"[:_WIDTH])
     if not check.suspects:
         return "\n".join([*lines, "No label is strongly contradicted."])
     lines += ["", f"{len(check.suspects)} LABELS TO LOOK AT, strongly contradicted by their image:"]

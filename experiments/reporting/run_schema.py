@@ -9,6 +9,8 @@ from typing import Any, Final
 
 MAX_COUNT: Final = 10**12
 """Of images, epochs, seeds and parameters; larger ones are typing errors or worse."""
+MAX_NUMBER: Final = 1e15
+"""Of any number, whose absolute value it bounds: beyond it whole numbers need not fit a float."""
 
 _TEST_NAME: Final = re.compile(r"\w[\w.+=-]*")
 """Names of further tests are part of file names."""
@@ -29,6 +31,20 @@ def find_problem(summary: Mapping[str, Any], config: Mapping[str, Any]) -> str |
     for name, value, is_right, expected in _list_entries(summary, config):
         if not is_right(value):
             return f"{name} is {repr(value)[:60]}, no {expected}"
+    return _find_huge({"summary.json": summary, "options of config.json": config.get("options")})
+
+
+def _find_huge(content: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the first number that is too large, however deep it stands."""
+    waiting = list(content.items())
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [(f"{name}: {key}"[:200], inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            waiting += [(name, inner) for inner in value]
+        elif isinstance(value, int | float) and MAX_NUMBER < abs(value) < math.inf:
+            return f"{name} is {repr(value)[:60]}, allowed is at most {MAX_NUMBER:g}"
     return None
 
 
@@ -106,7 +122,9 @@ def _is_test_name(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # NaN compares false. A whole number of hundreds of digits is compared but cannot be a float.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= MAX_NUMBER
 
 
 def _is_count(value: Any) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Final
 
 from datasets.safe_json import read_json_object
 
 TEMPERATURE: Final = "temperature.json"
+MAX_TEMPERATURE: Final = 1e15
+"""Beyond it, or its inverse, divided logits are all alike or no longer finite."""
 
 
 def read_temperature(run_dir: Path) -> float:
@@ -23,6 +24,9 @@ def read_temperature(run_dir: Path) -> float:
     value = read_json_object(path).get("temperature")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{path} holds no temperature. Run experiments/calibrate.py again.")
-    if not 0 < value < math.inf:
-        raise ValueError(f"{path}: a temperature is a number above 0, not {value}.")
+    if not 1 / MAX_TEMPERATURE <= value <= MAX_TEMPERATURE:
+        raise ValueError(
+            f"{path}: a temperature is a number above 0 and at most {MAX_TEMPERATURE:g}, not "
+            f"{repr(value)[:60]}. Run experiments/calibrate.py again."
+        )
     return float(value)

@@ -54,6 +54,20 @@ def test_a_clean_tree_exits_with_0(clean_tree: Path, python):
     assert "No leak" in result.stdout
 
 
+def test_a_folder_without_splits_is_not_called_free_of_leaks(leaky_tree: Path, tmp_path, capsys):
+    bare = tmp_path / "bare"
+    for index, path in enumerate(sorted(leaky_tree.rglob("*.*"))):
+        folder = bare / path.parent.name.lower()
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / f"{index}{path.suffix}")
+    audit_data.main(audit_data.Options((bare,)))
+    printed = capsys.readouterr().out
+    assert "No leak" not in printed
+    assert "No splits given, so nothing can leak between them." in printed
+    assert "1 group(s) hold copies: give prepare_wbc.py --groups the groups.csv" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
 def test_a_leak_exits_with_1_and_names_both_files(leaky_tree: Path, tmp_path: Path, python):
     out = tmp_path / "out"
     result = python(AUDIT, leaky_tree, "--out", out, check=False)

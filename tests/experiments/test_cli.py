@@ -54,3 +54,21 @@ def test_a_lost_process_is_explained_and_not_shown_as_a_traceback(monkeypatch, c
     assert stopped.value.code == 2
     [message] = caplog.messages
     assert "of 2 stops: it lost its connection to another process" in message
+
+
+@pytest.mark.parametrize(
+    ("error", "start"),
+    [
+        (MemoryError(), "Error: Memory ran out. Lower --batch-size"),
+        (MemoryError("8 EiB"), "Error: Memory ran out (8 EiB). Lower --batch-size"),
+    ],
+)
+def test_where_memory_ran_out_it_is_said_what_takes_less(monkeypatch, caplog, error, start):
+    def main(options: Options) -> None:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["script"])
+    monkeypatch.delenv("LEUKOFUSE_DEBUG", raising=False)
+    with pytest.raises(SystemExit, match="2"):
+        run_script(main, Options, "about")
+    assert caplog.messages[0].startswith(start)

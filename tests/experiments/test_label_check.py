@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from datasets.errors import DatasetError
+from datasets.label_noise import find_suspects, find_unnamed
 from datasets.synthetic.cells import draw_cell
-from experiments import audit_data
+from experiments import audit_data, label_check
 
 CLASSES = ("eosinophil", "lymphocyte", "neutrophil")
 PER_CLASS = 20
@@ -112,6 +113,44 @@ def test_runs_of_two_data_sets_and_runs_beside_images_are_refused(
         audit_data.check_labels(audit_data.Options((first, other), labels=True))
     with pytest.raises(ValueError, match="finished runs or sets of images, not both"):
         audit_data.check_labels(audit_data.Options((first, mislabelled), labels=True))
+
+
+def test_a_run_that_names_one_class_for_everything_contradicts_no_label(
+    mislabelled: Path, tmp_path: Path, capsys
+):
+    run = write_run(tmp_path / "runs" / "seed-0", mislabelled)
+    for name in ("predictions.csv", "val_predictions.csv"):
+        rows = (run / name).read_text().replace("0.03,0.97", "0.96,0.04")
+        (run / name).write_text(rows)
+    check = audit_data.check_labels(audit_data.Options((run,), out=tmp_path / "out", labels=True))
+    printed = capsys.readouterr().out
+    assert list(check.suspects) == []
+    assert read_rows(tmp_path / "out") == []
+    assert "means nothing" in printed
+    assert "--backbone-weights" in printed
+    assert "contradicted" not in printed
+    assert max(map(len, printed.splitlines()[:-1])) <= 80
+
+
+def test_images_of_a_class_that_is_never_named_are_not_listed():
+    labels = [0] * 20 + [1] * 20 + [2] * 2
+    probs = np.full((len(labels), 3), 0.01)
+    for row, label in enumerate(labels):
+        # The second class has one true contradiction; the third is called the first.
+        pred = 0 if label == 2 or row == 25 else label
+        probs[row, pred] = 0.98
+    assert [suspect.index for suspect in find_suspects(probs, labels)] == [25]
+    assert find_unnamed(probs, labels) == [2]
+
+
+def test_a_set_of_one_class_is_refused_before_it_is_searched(
+    mislabelled: Path, tmp_path: Path, monkeypatch
+):
+    shutil.copytree(mislabelled / "eosinophil", tmp_path / "set" / "eosinophil")
+    monkeypatch.setattr(label_check, "find_clusters", lambda *_, **__: pytest.fail("searched"))
+    options = audit_data.Options((tmp_path / "set",), labels=True, cache_root=tmp_path / "cache")
+    with pytest.raises(DatasetError, match=r"1 class.*Folders are taken as classes.*prepare_wbc"):
+        audit_data.check_labels(options)
 
 
 def test_a_set_of_one_class_is_refused(mislabelled: Path, tmp_path: Path):

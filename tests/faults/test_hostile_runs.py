@@ -25,9 +25,11 @@ from experiments.reporting.html.errors import Thumbnails
 from experiments.reporting.identity import rebuild_command
 from experiments.reporting.load_runs import FinishedRun, find_classifiers
 from experiments.reporting.tables import write_table
+from experiments.reporting.temperature_file import read_temperature
 from models.backbones import read_state
 from models.errors import ModelError
 from models.registry import rebuild_model
+from trainers import restore
 from trainers.checkpoint import load_model_state, read_checkpoint
 from trainers.errors import RunError
 from trainers.restore import load_best, restore_classifier
@@ -98,13 +100,11 @@ def test_every_loader_of_the_project_is_among_them():
     }
     assert found == {
         "datasets/safe_xml.py: ElementTree.fromstring",
-        "models/backbones.py: torch.load(",
-        "trainers/checkpoint.py: torch.load(",
+        "models/state_files.py: torch.load(",
     }
-    for name in ("models/backbones.py", "trainers/checkpoint.py"):
-        calls = re.findall(r"torch\.load\(.*\)", (ROOT / name).read_text())
-        assert calls
-        assert all("weights_only=True" in call for call in calls)
+    calls = re.findall(r"torch\.load\(.*\)", (ROOT / "models/state_files.py").read_text())
+    assert calls
+    assert all("weights_only=True" in call for call in calls)
 
 
 @pytest.mark.parametrize("state", [{}, [1], 3, {"weight": 3, "bias": None}], ids=str)
@@ -133,6 +133,27 @@ def test_run_without_proper_classes_is_refused(classes: object, tmp_path: Path):
         restore_classifier(run)
 
 
+@pytest.mark.parametrize("backbone", ["resnet18", "regnet_y_400mf"])
+def test_a_model_larger_than_its_checkpoint_is_never_built(
+    backbone: str, tmp_path: Path, monkeypatch
+):
+    """A backbone of gigabytes is one word in config.json."""
+    model = {"kind": "backbone", "backbone": backbone}
+    run = write_run(tmp_path / "run", {"classes": ["a", "b"], "model": model})
+    (run / "checkpoints").mkdir()
+    torch.save({"model": {"w": torch.zeros(2)}}, run / "checkpoints/best.ckpt")
+    made = []
+
+    def build(content: object, num_classes: int) -> torch.nn.Module:
+        made.append(rebuild_model(content, num_classes))
+        return made[-1]
+
+    monkeypatch.setattr(restore, "rebuild_model", build)
+    with pytest.raises(RunError, match="checkpoint of another model than BackboneClassifier"):
+        restore_classifier(run)
+    assert [p.shape for m in made for p in m.parameters() if not p.is_meta] == []
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"seed": "0"}, {"seed": True}, {"epochs": -1}, {"epochs": 10**30}, {"seconds": "long"},
@@ -147,6 +168,33 @@ def test_summary_with_other_things_than_numbers_and_names_is_refused(changes, tm
     run = write_run(tmp_path / "run", **changes)
     with pytest.raises(ValueError, match=r"summary\.json is not of a finished classifier"):
         find_classifiers([run])
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"seconds": 10**400}, "seconds"),
+        ({"test": {**SCORES, "accuracy": 10**400}}, "summary.json: test: accuracy"),
+        ({"test": {**SCORES, "confusion_matrix": [[10**400]]}}, "test: confusion_matrix"),
+        ({"test": {"per_class": {"a": {"f1": -1e300}}}}, "per_class: a: f1"),
+    ],
+    ids=["seconds", "accuracy", "matrix", "f1"],
+)
+def test_numbers_that_no_run_has_are_refused_wherever_they_stand(changes, name, tmp_path: Path):
+    run = write_run(tmp_path / "run", **changes)
+    with pytest.raises(ValueError, match=rf"{name} is -?1"):
+        find_classifiers([run])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**400, 0, float("nan"), float("inf"), 1e-320],
+    ids=["huge", "zero", "nan", "inf", "tiny"],
+)
+def test_a_temperature_that_no_logits_can_bear_is_refused(value, tmp_path: Path):
+    (tmp_path / "temperature.json").write_text(json.dumps({"temperature": value}))
+    with pytest.raises(ValueError, match=r"number above 0 and at most 1e\+15.*calibrate\.py"):
+        read_temperature(tmp_path)
 
 
 def test_good_run_is_accepted(tmp_path: Path):

@@ -14,16 +14,19 @@ from models.encoder_spec import EncoderSpec
 from models.errors import ModelError
 from models.fusion import count_parameters
 from models.heads import TAPERED_WIDTHS, build_head
+from models.outline import outline
 from models.registry import (
     BackboneSpec,
     CamelyonSpec,
     FusionSpec,
     GrayCnnSpec,
+    ProbeSpec,
     SmallCnnSpec,
     build_model,
     describe_model,
     input_size_of,
     parse_model,
+    rebuild_model,
 )
 
 SPECS = [
@@ -50,6 +53,27 @@ def test_a_described_model_is_built_again_with_the_same_weights(spec):
         logits = first.eval()(images)
         assert logits.shape == (2, 5)
         assert torch.equal(again.eval()(images), logits)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *SPECS,
+        BackboneSpec("resnet18", norm="frozen-batch"),
+        BackboneSpec("regnet_y_400mf"),
+        BackboneSpec("swin_v2_t"),
+        ProbeSpec((EncoderSpec("latents"), EncoderSpec("map", "resnet18", ("layer2.0.relu",), 64))),
+    ],
+    ids=lambda spec: type(spec).__name__,
+)
+def test_an_outline_has_the_names_and_shapes_of_the_model_but_no_values(spec):
+    def shapes_of(model):
+        return {name: value.shape for name, value in model.state_dict().items()}
+
+    outlined = outline(lambda: build_model(spec, 5))
+    assert all(parameter.is_meta for parameter in outlined.parameters())
+    assert shapes_of(outlined) == shapes_of(build_model(spec, 5))
+    assert not any(p.is_meta for p in build_model(GrayCnnSpec(), 5).parameters()), "the mode ended"
 
 
 def test_a_model_with_frozen_encoders_is_described_as_by_earlier_versions():
@@ -87,6 +111,36 @@ def test_encoders_of_a_described_model_are_frozen_or_trained_as_they_were():
 def test_a_broken_description_is_refused(content, message):
     with pytest.raises(ModelError, match=message):
         parse_model(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"kind": "backbone", "backbone": "resnet18", "input_size": [20000, 20000]},
+         r"input_size of the backbone model is \[20000, 20000\].*from 1 to 4096 pixels"),
+        ({"kind": "backbone", "backbone": "resnet18", "input_size": [-5, "x"]}, "input_size"),
+        ({"kind": "backbone", "backbone": ["resnet18"]}, "backbone of .* allowed is a text"),
+        ({"kind": "backbone", "backbone": "resnet18", "dropout": 1e400}, "dropout of"),
+        ({"kind": "backbone", "backbone": "resnet18", "grayscale": 3}, "allowed is true or false"),
+        ({"kind": "probe", "encoders": [], "num_views": 10**9}, "num_views .* allowed is 1 or 8"),
+        ({"kind": "fusion", "encoders": [], "cnn_channels": 16384}, "from 1 to 4096"),
+        ({"kind": "fusion", "encoders": [], "cnn_channels": True}, "cnn_channels .* is True"),
+        ({"kind": "fusion", "encoders": [{"kind": "latents"}] * 17}, "at most 16 encoders"),
+        ({"kind": "fusion", "encoders": ["latents"]}, "encoders of the fusion model"),
+        ({"kind": "probe", "encoders": [{"kind": "map", "input_size": 10**9}]},
+         "input_size of an encoder of the probe model"),
+        ({"kind": "probe", "encoders": [{"kind": "map", "nodes": 7}]}, "nodes of an encoder"),
+        ({"kind": "probe", "encoders": [{"kind": "autoencoder", "pool": 0}]}, "pool of an encoder"),
+    ],
+)  # fmt: skip
+def test_a_description_with_numbers_that_no_model_has_is_refused(content, message):
+    with pytest.raises(ModelError, match=message):
+        parse_model(content)
+
+
+def test_a_model_of_more_classes_than_any_is_refused():
+    with pytest.raises(ModelError, match=r"num_classes of the model is 10001.*from 1 to 10000"):
+        rebuild_model({"kind": "gray_cnn"}, 10_001)
 
 
 def test_unknown_parts_are_refused_with_the_choices():

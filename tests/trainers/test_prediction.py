@@ -145,6 +145,20 @@ def test_values_that_are_not_finite_are_refused(cells: SampleSet, finished):
         predictor.predict([cells.samples[0].path])
 
 
+def test_weights_that_are_not_finite_are_told_from_a_precision_that_is_too_low(
+    cells: SampleSet, finished, monkeypatch
+):
+    predictor = predictor_of(finished["small"])
+    path = cells.samples[0].path
+    monkeypatch.setattr(predictor, "forward", lambda _: torch.full((1, 5), float("nan")))
+    with pytest.raises(RunError, match=r"first '.*'\. Pass --precision 32-true"):
+        predictor.predict([path])
+    with torch.no_grad():
+        predictor.model.get_parameter("head.output.bias")[2] = float("inf")
+    with pytest.raises(RunError, match=r"checkpoint itself.*head\.output\.bias.*--overwrite"):
+        predictor.predict([path])
+
+
 def test_unknown_precision_of_a_run_is_refused_and_can_be_replaced():
     with pytest.raises(RunError, match="'16-true'.*--precision"):
         launch_prediction({"precision": "16-true"}, "cpu", "run")

@@ -108,6 +108,8 @@ def read_audit(path: Path) -> AuditCard:
         )
         counts = [int(content[f"num_{kind}"]) for kind in ("images", "photographs", "scenes")]
         verdict = _describe_leaks(leaks, scenes, str(content["level"]))
+        if not leaks and not any(row["split"] for row in content["independent"]):
+            verdict = _describe_unsplit(content["independent"])
         lines = tuple(_describe_leak(leak) for leak in leaks[:_MAX_LEAKS])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
@@ -217,6 +219,13 @@ def _describe_leaks(leaks: Sequence[Any], scenes: Sequence[Any], level: str) -> 
     if scenes:
         return f"{clean} But {len(scenes):,} scenes stand on both sides: cells photographed again."
     return clean
+
+
+def _describe_unsplit(independent: Sequence[Mapping[str, Any]]) -> str:
+    """Return what is to be said of a bare folder, whose images are in no split yet."""
+    copies = any(int(row["largest_group"]) > 1 for row in independent)
+    advice = "Some groups hold copies: give prepare_wbc.py --groups groups.csv." if copies else ""
+    return f"No splits given, so nothing can leak between them. {advice}".strip()
 
 
 def _describe_leak(leak: Mapping[str, Any]) -> str:

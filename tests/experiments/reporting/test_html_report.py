@@ -294,8 +294,8 @@ def test_no_name_leads_out_of_the_data_root(pictured, tmp_path):
     assert thumbnails.find(run, "test/0001.png") is None
 
 
-def write_audit(path: Path, leaks: list[dict]) -> None:
-    row = {"split": "train", "label": "<b>", "num_images": 9, "num_groups": 7, "largest_group": 2}
+def write_audit(path: Path, leaks: list[dict], split: str = "train") -> None:
+    row = {"split": split, "label": "<b>", "num_images": 9, "num_groups": 7, "largest_group": 2}
     counts = {f"num_{kind}": 9 for kind in ("images", "photographs", "scenes")}
     content = {"level": "photograph", "sources": ["/somewhere/secret/cells"], "scene_leaks": [],
                "independent": [row], "leaks": leaks, **counts}  # fmt: skip
@@ -314,6 +314,10 @@ def test_the_audit_s_verdict_is_shown(make_run, tmp_path):
     page = write(tmp_path, audit=(tmp_path / "audit.json",))
     assert "LEAKS: 1 by split" in page.text
     assert "split: <p>: 2 in train, 1 in test" in page.text
+    write_audit(tmp_path / "audit.json", [], split="")
+    page = write(tmp_path, audit=(tmp_path,))
+    assert "No leak:" not in page.text
+    assert "No splits given, so nothing can leak between them. Some groups hold" in page.text
     (tmp_path / "audit.json").write_text("[]")
     with pytest.raises(ValueError, match="no leakage audit"):
         write(tmp_path, audit=(tmp_path,))
