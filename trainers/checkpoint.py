@@ -17,8 +17,7 @@ from models.state_files import CodeInFileError, StateFileError, load_state
 from trainers.errors import CheckpointError
 
 _ADVICE: Final = (
-    "Copy it again from where it came, or train the run again: pass --overwrite where --resume "
-    "reads it."
+    "Copy it again from where it came, or pass --overwrite to train again from the start."
 )
 
 
