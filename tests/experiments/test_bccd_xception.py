@@ -215,7 +215,7 @@ def test_intervals_are_over_photographs_not_images(tmp_path):
 
 
 def test_weights_that_cannot_be_had_are_an_error_on_real_images(options, monkeypatch):
-    def refuse(name: str):
+    def refuse(name: str, flag: str):
         raise backbones._no_pretrained(name, OSError("no network"))
 
     monkeypatch.setattr(backbones, "_timm_state", refuse)

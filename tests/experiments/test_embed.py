@@ -18,7 +18,7 @@ from torch import nn
 
 from datasets.cells import open_cells
 from datasets.errors import DatasetError
-from datasets.samples import Sample
+from datasets.samples import Sample, hash_file
 from experiments import embed, own_images, projector
 from experiments.classifiers import train_classifier
 from experiments.embedding import Part, lay_out
@@ -131,7 +131,7 @@ def test_thumbnails_shrink_so_that_their_sheet_stays_in_bounds(tmp_path, monkeyp
     monkeypatch.setattr(projector, "_MAX_SPRITE", 100)
     path = tmp_path / "a.png"
     Image.new("RGB", (30, 20), (255, 0, 0)).save(path)
-    samples = [Sample(str(i), path, "a", "test", str(i), "") for i in range(10)]
+    samples = [Sample(str(i), path, "a", "test", str(i), hash_file(path)) for i in range(10)]
     thumbnails = read_thumbnails(samples, 2)
     assert thumbnails.shape == (10, 3, 25, 25)  # Four by four of 25 pixels.
     assert thumbnails[9, :, 5, 5].tolist() == [1, 0, 0]

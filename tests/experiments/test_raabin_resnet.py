@@ -120,7 +120,7 @@ def test_synthetic_cells_take_few_epochs_of_small_images(drawn_root, tmp_path, a
 def test_all_layers_are_tuned_at_one_rate_with_weighted_classes(
     options, trainers, monkeypatch, caplog
 ):
-    def refuse(name: str):
+    def refuse(name: str, flag: str):
         raise backbones._no_pretrained(name, OSError("no network"))
 
     monkeypatch.setattr(backbones, "_torchvision_state", refuse)
@@ -299,7 +299,7 @@ def test_adamw_is_a_variant_of_its_own_and_the_model_can_be_built_again(options,
 
 
 def test_missing_weights_end_a_real_run_with_three_ways_out(options, real_root, monkeypatch):
-    def refuse(name: str):
+    def refuse(name: str, flag: str):
         raise backbones._no_pretrained(name, OSError("no network"))
 
     monkeypatch.setattr(backbones, "_torchvision_state", refuse)

@@ -154,7 +154,7 @@ def test_run_of_another_experiment_is_refused_as_encoder(fused_options, encoder_
 def test_pretrained_weights_fall_back_on_synthetic_data_only(
     tiny_bundle, tmp_path, monkeypatch, caplog
 ):
-    def refuse(name: str):
+    def refuse(name: str, flag: str):
         raise backbones._no_pretrained(name, OSError("no network"))
 
     monkeypatch.setattr(backbones, "_torchvision_state", refuse)

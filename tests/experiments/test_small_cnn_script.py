@@ -242,7 +242,7 @@ def test_weights_are_found_by_name_in_a_folder(tmp_path):
 
 
 def test_missing_weights_are_told_before_anything_is_trained(options, monkeypatch):
-    def refuse(name: str):
+    def refuse(name: str, flag: str):
         raise backbones._no_pretrained(name, OSError("no network"))
 
     monkeypatch.setattr(backbones, "_torchvision_state", refuse)
