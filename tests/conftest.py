@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import logging
 import multiprocessing
 import os
 import subprocess
@@ -150,12 +151,9 @@ def toy_config() -> TrainerConfig:
 def run_python(
     *arguments: object, check: bool = True, **environment: str
 ) -> subprocess.CompletedProcess:
-    """Run ``python ARGUMENTS`` in the project's root and return what it printed.
-
-    Help is asked for in this process, since another one takes seconds to import torch.
-    """
+    """Run ``python ARGUMENTS`` in the project's root and return what it printed."""
     if arguments[1:] == ("--help",):
-        return show_help(str(arguments[0]))
+        return run_script_here(*arguments)
     result = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
@@ -170,19 +168,40 @@ def run_python(
     return result
 
 
-def show_help(script: str) -> subprocess.CompletedProcess:
-    """Return what ``python SCRIPT --help`` prints at 80 columns."""
-    module = importlib.import_module(f"experiments.{Path(script).stem}")
-    output = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
-        patch.setattr(sys, "argv", [script, "--help"])
+def run_script_here(script: object, *arguments: object) -> subprocess.CompletedProcess:
+    """Return what ``python SCRIPT ARGUMENTS`` prints at 80 columns, and how it exits.
+
+    In this process, since another one takes seconds to import torch. What would be a traceback is
+    raised.
+    """
+    module = importlib.import_module(f"experiments.{Path(str(script)).stem}")
+    output, errors = io.StringIO(), io.StringIO()
+    level, code = logging.root.level, 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+    ):
+        patch.setattr(sys, "argv", [str(script), *map(str, arguments)])
+        patch.setattr(logging.root, "handlers", [])  # So that the script makes its own.
         patch.setenv("COLUMNS", "80")
-        with pytest.raises(SystemExit) as stopped:
+        patch.chdir(ROOT)
+        try:
             run_script(module.main, module.Options, module.__doc__)
-    return subprocess.CompletedProcess([script, "--help"], stopped.value.code, output.getvalue())
+        except SystemExit as stopped:
+            code = stopped.code
+        finally:
+            logging.root.setLevel(level)
+    return subprocess.CompletedProcess(sys.argv, code, output.getvalue(), errors.getvalue())
 
 
 @pytest.fixture
 def python():
     """The function `run_python`."""
     return run_python
+
+
+@pytest.fixture
+def script():
+    """The function `run_script_here`."""
+    return run_script_here

@@ -282,17 +282,17 @@ def test_help_documents_every_flag(python):
     assert "python experiments/prepare_wbc.py" in text
 
 
-def test_sources_and_draws_are_taken_from_the_command_line(python, pbc_root, tmp_path):
+def test_sources_and_draws_are_taken_from_the_command_line(script, pbc_root, tmp_path):
     out = tmp_path / "out"
-    python(
+    result = script(
         "experiments/prepare_wbc.py", "--source", "pbc", "--root", pbc_root, "--out", out,
         "--draw", 0, 1, "--labels-as", "common",
     )  # fmt: skip
+    assert result.returncode == 0
     assert (out / "draw-1" / "manifest.csv").is_file()
-    result = python(
-        "experiments/prepare_wbc.py", "--source", "lisc", "--root", pbc_root, "--out", out,
-        check=False,
-    )  # fmt: skip
+    result = script(
+        "experiments/prepare_wbc.py", "--source", "lisc", "--root", pbc_root, "--out", out
+    )
     assert result.returncode == 2
     assert "segmentation_wbc" in result.stdout + result.stderr
 

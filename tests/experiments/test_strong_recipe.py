@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from datasets.cells import open_cells
+from datasets.samples import limit_training
 from experiments import fused_wbc, probes
 from experiments.probes import train_probe
 from trainers.encoders import encoder_from_autoencoder_run, encoder_from_cam16_run
@@ -17,6 +19,7 @@ from trainers.errors import RunError
 from trainers.prediction import Predictor, launch_prediction
 from trainers.restore import restore_classifier
 from trainers.run import read_finished, read_seen
+from trainers.strong_probe import StrongConfig
 
 
 @pytest.fixture
@@ -29,6 +32,7 @@ def options(tiny_bundle: Path, encoder_runs, tmp_path: Path) -> fused_wbc.Option
         cam16_run=encoder_runs[1],
         recipe="strong",
         split=50,
+        max_train_images=10,
         device="cpu",
         precision="32-true",
     )
@@ -45,8 +49,10 @@ def predict_again(run_dir: Path, tiny_bundle: Path) -> tuple[pd.DataFrame, pd.Da
 
 
 def test_the_run_holds_what_predict_needs_and_says_what_validation_chose(
-    options, tiny_bundle, encoder_runs
+    options, tiny_bundle, encoder_runs, monkeypatch
 ):
+    few = partial(StrongConfig, unlabelled_weights=(0.0, 0.1), strengths=(1e-2, 1e-1))
+    monkeypatch.setattr(fused_wbc, "StrongConfig", few)
     run = fused_wbc.main(options)
     assert run.path == options.runs_root / "fused_wbc" / "strong" / "split-50" / "seed-0"
     expected, found = predict_again(run.path, tiny_bundle)
@@ -57,7 +63,7 @@ def test_the_run_holds_what_predict_needs_and_says_what_validation_chose(
     assert set(summary["choices"]) >= {"unlabelled_weight", "strength", "val"}
     backbone = read_finished(encoder_runs[1])[0]["backbone"]
     assert set(summary["encoders"]) == {f"{backbone}-depths", "prcc-pooled"}
-    cells = open_cells(tiny_bundle, 50, use_masks=False)
+    cells = limit_training(open_cells(tiny_bundle, 50, use_masks=False), 10)
     assert summary["unlabelled"] == len(cells.of_split("train")) - len(cells.of_split("train", 50))
     seen = read_seen(run.path)
     assert all(sample.sha256 in seen for sample in cells.of_split("train"))
