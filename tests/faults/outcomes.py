@@ -172,7 +172,7 @@ def _digest(value: Any) -> Any:
 
 def _read_hdf5(path: Path) -> Any:
     with h5py.File(path) as file:
-        if "content_keys" in file:
+        if "images" in file:
             pack = ImagePack(path, file["images"].shape[-1])
             return {key: _digest(pack.read(key)) for key in read_texts(file, "content_keys")}
         if "features" not in file:

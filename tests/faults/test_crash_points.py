@@ -19,6 +19,7 @@ from datasets.manifest import MANIFEST_INFO_NAME, MANIFEST_NAME
 from experiments import prepare_wbc
 from experiments.folds import pool_folds
 from experiments.reporting.load_runs import FinishedRun
+from tests.faults.corpus import WRITERS
 from tests.faults.outcomes import content_of, left_behind
 
 if sys.platform == "linux":
@@ -137,3 +138,15 @@ def test_pooled_folds_are_unfinished_or_whole_and_done_by_the_same_command(tmp_p
         pool_folds(runs, out, "folds")
         assert content_of(out) == expected, moment
         assert left_behind(out) == [], moment
+
+
+@pytest.mark.parametrize("name", ["pack.h5", "store.h5", "tiles.h5", "last.ckpt"])
+def test_files_that_are_cut_short_are_not_taken_for_whole(tmp_path: Path, name: str):
+    """What these tests and the soak look at after a kill."""
+    WRITERS[name](tmp_path / name)
+    whole = content_of(tmp_path)
+    assert whole == content_of(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) - 1 - len(content) // 50])
+    with pytest.raises(Exception, match="."):
+        content_of(tmp_path)
