@@ -69,15 +69,12 @@ def format_result(run: FinishedRun) -> str:
     estimates = estimate_runs([run])
     some = next(iter(estimates.values()))
     limit = run.config.get("options", {}).get("max_train_images")
-    limited = (
-        []
-        if limit is None
-        else [f"Learnt from {run.num_train_images} images: --max-train-images {limit}"]
-    )
-    lines = [
-        *textwrap.wrap(f"Test result of {title} on {summary['data']['name']}", 80),
-        *limited,
-        *([SYNTHETIC_NOTE] if run.is_synthetic else []),
+    lines = textwrap.wrap(f"Test result of {title} on {summary['data']['name']}", 80)
+    if limit is not None:
+        lines.append(f"Learnt from {run.num_train_images} images: --max-train-images {limit}")
+    if run.is_synthetic:
+        lines.append(SYNTHETIC_NOTE)
+    lines += [
         f"n = {some.num_images} images in {some.num_groups} groups; "
         "in brackets 95 % intervals over groups",
         "",
