@@ -12,7 +12,7 @@ run: $(VENV)/run.stamp   ## The main job on synthetic data
 	$(BIN)/python experiments/fused_wbc.py --split 50 --resume
 
 test: $(VENV)/dev.stamp  ## All tests but the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 KILLS ?= 100
 soak: $(VENV)/dev.stamp  ## The long tests: mutated files, lost processes, clusters; then KILLS kills

@@ -8,10 +8,13 @@ import io
 import logging
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,16 @@ TINY = SyntheticSizes(
     renal_images=6,
     renal_size=64,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Compute with one thread, here and in what the tests start, so that all give the same bits.
+
+    Besides, a forked process would wait for ever for threads of OpenMP that stayed behind.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,6 +86,12 @@ def encoder_runs(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
         camelyon16_resnet18.Options(**shared, backbone="squeezenet1_1", backbone_weights="random")
     )
     return prcc_run, cam16_run
+
+
+@pytest.fixture(scope="session")
+def feature_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder in which features that one test extracts are found by the next."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
@@ -175,6 +194,8 @@ def run_script_here(script: object, *arguments: object) -> subprocess.CompletedP
     raised.
     """
     module = importlib.import_module(f"experiments.{Path(str(script)).stem}")
+    # The latter, where there is one, turns what the former found into an exit code.
+    main = getattr(module, "_run", module.main)
     output, errors = io.StringIO(), io.StringIO()
     level, code = logging.root.level, 0
     with (
@@ -187,7 +208,7 @@ def run_script_here(script: object, *arguments: object) -> subprocess.CompletedP
         patch.setenv("COLUMNS", "80")
         patch.chdir(ROOT)
         try:
-            run_script(module.main, module.Options, module.__doc__)
+            run_script(main, module.Options, module.__doc__)
         except SystemExit as stopped:
             code = stopped.code
         finally:
@@ -195,13 +216,36 @@ def run_script_here(script: object, *arguments: object) -> subprocess.CompletedP
     return subprocess.CompletedProcess(sys.argv, code, output.getvalue(), errors.getvalue())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def python():
     """The function `run_python`."""
     return run_python
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def script():
     """The function `run_script_here`."""
     return run_script_here
+
+
+@pytest.fixture
+def forked():
+    """Starts work in a process of its own, forked, so that it need not import all anew.
+
+    It can be killed, or stopped by SIGINT. What a test leaves running is killed after it.
+    """
+    started: list[BaseProcess] = []
+
+    def start(work: Callable[[], object]) -> BaseProcess:
+        def listen_and_work() -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # Background jobs ignore it.
+            work()
+
+        process = multiprocessing.get_context("fork").Process(target=listen_and_work)
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()

@@ -53,8 +53,7 @@ def draw_captioned_images(
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.75 * columns, 2.2 * rows + 0.4), dpi=_DPI, layout="constrained")
     figure.suptitle(title, fontsize=10)
-    for axes in figure.subplots(rows, columns, squeeze=False).flat:
-        axes.axis("off")
+    figure.subplots(rows, columns, subplot_kw={"xticks": [], "yticks": [], "frame_on": False})
     for axes, image, caption in zip(figure.axes, images, captions, strict=False):
         axes.imshow(image)
         axes.set_title(caption, fontsize=7)

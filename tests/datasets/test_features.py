@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from datasets import feature_writing, features
 from datasets.errors import DatasetError
@@ -251,6 +252,16 @@ def test_store_travels_to_worker_processes(store_path: Path):
     store.read("one")
     copy = pickle.loads(pickle.dumps(store))
     assert torch.equal(copy.read("three"), store.read("three"))
+
+
+def test_forked_worker_processes_read_what_this_one_reads(store_path: Path):
+    store = FeatureStore(store_path, SPEC.key(KEYS))
+    expected = {name: store.read(name) for name in KEYS}
+    names = KEYS * 40
+    # Each a batch of its own, so that both workers read at once from where this process has read.
+    loader = DataLoader(names, batch_size=None, num_workers=2, collate_fn=store.read)
+    for name, found in zip(names, loader, strict=True):
+        assert torch.equal(found, expected[name]), name
 
 
 @pytest.mark.parametrize("error", [OSError(24, "Too many open files"), MemoryError()])

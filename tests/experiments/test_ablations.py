@@ -41,15 +41,18 @@ from trainers.run import read_finished, read_seen
 
 
 @pytest.fixture
-def options(tiny_bundle: Path, encoder_runs, tmp_path: Path) -> ablations.Options:
+def options(
+    tiny_bundle: Path, encoder_runs, feature_cache: Path, tmp_path: Path
+) -> ablations.Options:
     return ablations.Options(
         data_root=tiny_bundle,
         runs_root=tmp_path / "runs",
-        cache_root=tmp_path / "cache",
+        cache_root=feature_cache,
         prcc_run=encoder_runs[0],
         cam16_run=encoder_runs[1],
         imagenet_weights="random",
         epochs=1,
+        max_train_images=5,
         splits=(100,),
         log_dir=tmp_path / "jobs",
         device="cpu",
@@ -202,14 +205,14 @@ def test_finished_cells_of_other_settings_are_refused_and_run_again_when_told_to
 def test_views_and_small_latents_are_trained_on_and_predicted_from(
     options, tiny_bundle, study, name, latents
 ):
-    chosen = replace(options, study=study, variants=("fused", name), splits=(10,))
+    chosen = replace(options, study=study, variants=("fused", name), splits=(50,))
     fused, run_dir = (result.run_dir for result in ablations.main(chosen))
     model = restore_classifier(run_dir).model
     assert isinstance(model, FusionModel)
     assert list(model.encoders) == [latents, "cam16"]
     losses = [pd.read_csv(path / "metrics.csv")["train/loss"].iloc[0] for path in (fused, run_dir)]
     assert losses[0] != losses[1], "the variant changed nothing"
-    test = open_cells(tiny_bundle, 10).of_split("test")
+    test = open_cells(tiny_bundle, 50).of_split("test")
     expected = pd.read_csv(run_dir / "predictions.csv", index_col="sample_id")
     restored = restore_classifier(run_dir)
     predictor = Predictor(restored, launch_prediction(restored.config, "cpu", "run"))
@@ -244,9 +247,11 @@ def test_the_plan_knows_that_encoders_take_time_to_train():
 
 
 def test_an_unfrozen_study_is_run_and_predicts_from_its_folder(
-    options, tiny_bundle, encoder_runs, capsys
+    options, tiny_bundle, encoder_runs, tmp_path
 ):
-    chosen = replace(options, variants=("fused-unfrozen",), study="unfreeze", max_train_images=5)
+    chosen = replace(
+        options, variants=("fused-unfrozen",), study="unfreeze", cache_root=tmp_path / "cache"
+    )
     assert [result.status for result in ablations.main(chosen)] == ["finished"]
     run_dir = options.runs_root / "ablations/fused-unfrozen/split-100/draw-0/seed-0"
     config, summary = read_finished(run_dir)
@@ -262,7 +267,7 @@ def test_an_unfrozen_study_is_run_and_predicts_from_its_folder(
         assert {name.rpartition(".")[2] for name in still} <= {"mean", "std"}, entry.encoder.name
     number = sum(parameter.numel() for parameter in restored.model.parameters())
     assert summary["parameters"] == {"trained": number, "frozen": 0}
-    assert not (options.cache_root / "features").exists(), "there is nothing to store"
+    assert not (chosen.cache_root / "features").exists(), "there is nothing to store"
 
     frame = pd.read_csv(run_dir / "predictions.csv").head(4)
     paths = {sample.sample_id: sample.path for sample in open_cells(tiny_bundle, 100).samples}

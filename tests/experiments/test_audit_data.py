@@ -48,8 +48,9 @@ def leaky_tree(clean_tree: Path) -> Path:
     return clean_tree
 
 
-def test_a_clean_tree_exits_with_0(clean_tree: Path, python):
-    result = python(AUDIT, clean_tree)
+def test_a_clean_tree_exits_with_0(clean_tree: Path, script):
+    result = script(AUDIT, clean_tree)
+    assert result.returncode == 0
     assert "8 images of 8 photographs" in result.stdout
     assert "No leak" in result.stdout
 
@@ -68,9 +69,9 @@ def test_a_folder_without_splits_is_not_called_free_of_leaks(leaky_tree: Path, t
     assert max(map(len, printed.splitlines())) <= 80
 
 
-def test_a_leak_exits_with_1_and_names_both_files(leaky_tree: Path, tmp_path: Path, python):
+def test_a_leak_exits_with_1_and_names_both_files(leaky_tree: Path, tmp_path: Path, script):
     out = tmp_path / "out"
-    result = python(AUDIT, leaky_tree, "--out", out, check=False)
+    result = script(AUDIT, leaky_tree, "--out", out)
     assert result.returncode == 1
     assert "copy.jpg" in result.stdout
     assert "_0_10.png" in result.stdout

@@ -4,44 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from experiments import base_wbc
 from experiments.executors import ExecutorOptions, Job, JobResult, run_jobs
+from tests.experiments.grid_jobs import fail, finish, kill, stop
 from trainers.errors import InterruptedRunError, RunError
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def finish(run_dir: Path) -> None:
-    run_dir.mkdir(parents=True)
-    (run_dir / "summary.json").write_text("{}")
-
-
-def fail(run_dir: Path) -> None:
-    raise RunError(f"{run_dir.name} cannot be resumed:\n  seed: 0 there, 1 now\nPass --overwrite.")
-
-
-def kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def stop() -> None:
-    raise InterruptedRunError("Stopped in epoch 1 after step 2.")
-
-
-@pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let other processes import this file's functions."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setitem(sys.modules, "test_executors", sys.modules[__name__])
-    for function in (finish, fail, kill, stop):
-        monkeypatch.setattr(function, "__module__", "test_executors")
 
 
 def grid(tmp_path: Path) -> list[Job]:
@@ -122,32 +94,32 @@ def test_serial_stops_the_whole_grid_when_the_user_stops_a_run(tmp_path: Path):
     assert not (tmp_path / "b").exists()
 
 
-def test_interrupt_stops_local_fits_after_their_step(tiny_bundle: Path, tmp_path: Path):
+def test_interrupt_stops_local_fits_after_their_step(tiny_bundle: Path, forked, tmp_path: Path):
     """Ctrl-C at a terminal reaches the whole process group; the run then goes on to its end."""
-    code = (
-        "from functools import partial; from pathlib import Path;"
-        "from experiments import base_wbc;"
-        "from experiments.executors import ExecutorOptions, Job, run_jobs;"
-        f"tmp = Path({str(tmp_path)!r});"
-        f"options = base_wbc.Options(data_root=Path({str(tiny_bundle)!r}), runs_root=tmp,"
-        " epochs=50, batch_size=2, max_train_images=8, device='cpu', resume=True);"
-        "run_dir = tmp / 'base_wbc' / 'split-100' / 'seed-0';"
-        "job = Job('base', run_dir, partial(base_wbc.main, options));"
-        "run_jobs([job], ExecutorOptions('local', cpus=1, log_dir=tmp / 'logs'))"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    last = tmp_path / "base_wbc" / "split-100" / "seed-0" / "checkpoints" / "last.ckpt"
+    said = tmp_path / "said"
+
+    def work() -> None:
+        os.setsid()
+        options = base_wbc.Options(
+            data_root=tiny_bundle, runs_root=tmp_path, epochs=50, batch_size=2, max_train_images=8,
+            device="cpu", resume=True,
+        )  # fmt: skip
+        job = Job("base", run_dir, partial(base_wbc.main, options))
+        try:
+            run_jobs([job], ExecutorOptions("local", cpus=1, log_dir=tmp_path / "logs"))
+        except InterruptedRunError as error:
+            said.write_text(str(error))
+
+    run_dir = tmp_path / "base_wbc" / "split-100" / "seed-0"
+    process = forked(work)
     deadline = time.monotonic() + 120
-    while not last.exists():
-        assert process.poll() is None, process.communicate()
+    while not (run_dir / "checkpoints" / "last.ckpt").exists():
+        assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert "1 were stopped and go on" in said
+    process.join(timeout=60)
+    assert "1 were stopped and go on" in said.read_text()
     (log,) = (tmp_path / "logs" / "local").glob("*_log.out")
     assert "InterruptedRunError: Stopped in epoch" in log.read_text()
     assert not list((tmp_path / "logs" / "local").glob("*_result.pkl"))

@@ -219,11 +219,10 @@ def test_a_class_without_enough_images_is_left_out(pbc_root, tmp_path):
     assert marker["left_out"]["PBC: fewer than 5 images of basophil"] == 4
 
 
-def test_wrong_use_is_answered_without_a_traceback(python, tmp_path):
-    result = python(
-        "experiments/lay_out.py", "--as", "aml", "--root", tmp_path, "--out", tmp_path / "out",
-        check=False,
-    )  # fmt: skip
+def test_wrong_use_is_answered_without_a_traceback(script, tmp_path):
+    result = script(
+        "experiments/lay_out.py", "--as", "aml", "--root", tmp_path, "--out", tmp_path / "out"
+    )
     assert result.returncode == 2
     assert "Expected PBC_dataset_normal_DIB/" in result.stderr
     assert "Traceback" not in result.stderr

@@ -63,7 +63,11 @@ def test_restricted_scores_stand_beside_the_others(raabin_root, tmp_path, capsys
     )
     run = base_wbc.main(
         base_wbc.Options(
-            data_root=tmp_path / "b", runs_root=tmp_path / "runs", epochs=1, device="cpu"
+            data_root=tmp_path / "b",
+            runs_root=tmp_path / "runs",
+            epochs=1,
+            device="cpu",
+            max_train_images=10,
         )
     )
     assert run.summary["test"]["restricted"]["classes"] == ["lymphocyte", "neutrophil"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -12,8 +14,16 @@ import pytest
 from PIL import Image
 
 from datasets.errors import DatasetError
-from experiments import base_wbc, camelyon16_resnet18, fused_wbc, prepare_wbc, readme_tables
+from experiments import (
+    base_wbc,
+    camelyon16_resnet18,
+    fused_wbc,
+    prcc_autoencoder,
+    prepare_wbc,
+    readme_tables,
+)
 from experiments.options import RunOptions
+from experiments.reporting.load_runs import FinishedRun
 from models import backbones
 from models.errors import WeightsError
 from trainers.errors import RunError
@@ -26,18 +36,32 @@ SCRIPTS = sorted(
 )
 
 
-@pytest.fixture
-def fused_options(tiny_bundle: Path, encoder_runs, tmp_path: Path) -> fused_wbc.Options:
-    return fused_wbc.Options(
+@pytest.fixture(scope="module")
+def finished(
+    tiny_bundle: Path, encoder_runs, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[fused_wbc.Options, FinishedRun, str]:
+    """A fused run that extracted its features itself: its options, result, and what it printed."""
+    root = tmp_path_factory.mktemp("finished")
+    options = fused_wbc.Options(
         data_root=tiny_bundle,
-        runs_root=tmp_path / "runs",
-        cache_root=tmp_path / "cache",
+        runs_root=root / "runs",
+        cache_root=root / "cache",
         prcc_run=encoder_runs[0],
         cam16_run=encoder_runs[1],
         epochs=1,
         split=50,
         device="cpu",
     )
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        run = fused_wbc.main(options)
+    return options, run, printed.getvalue()
+
+
+@pytest.fixture
+def fused_options(finished, tmp_path: Path) -> fused_wbc.Options:
+    """Options of another such run, with the features that are there."""
+    return replace(finished[0], runs_root=tmp_path / "runs")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -47,9 +71,9 @@ def test_help_says_what_the_script_answers_and_documents_every_flag(python, name
     assert text.count("--") >= 4
 
 
-def test_fused_run_leaves_everything_that_a_reader_needs(fused_options, capsys):
-    run = fused_wbc.main(fused_options)
-    assert run.path == fused_options.runs_root / "fused_wbc" / "split-50" / "seed-0"
+def test_fused_run_leaves_everything_that_a_reader_needs(finished):
+    options, run, printed = finished
+    assert run.path == options.runs_root / "fused_wbc" / "split-50" / "seed-0"
     for name in (
         "config.json", "environment.json", "metrics.csv", "predictions.csv", "summary.json",
         "checkpoints/best.ckpt", "checkpoints/last.ckpt",
@@ -69,7 +93,6 @@ def test_fused_run_leaves_everything_that_a_reader_needs(fused_options, capsys):
     assert len(frame) == 17
     assert frame.filter(like="prob_").sum(axis=1).to_numpy() == pytest.approx(1)
     assert (frame["pred"] == frame["label"]).mean() == pytest.approx(summary["test"]["accuracy"])
-    printed = capsys.readouterr().out
     assert "SYNTHETIC data" in printed
     assert (
         max(
@@ -83,41 +106,34 @@ def test_fused_run_leaves_everything_that_a_reader_needs(fused_options, capsys):
 
 def test_features_are_extracted_once_for_all_splits_seeds_and_epochs(fused_options, caplog):
     caplog.set_level("INFO")
-    fused_wbc.main(fused_options)
     stores = sorted((fused_options.cache_root / "features").glob("*.h5"))
     assert len(stores) == 2
     before = [store.stat().st_mtime_ns for store in stores]
-    caplog.clear()
     fused_wbc.main(replace(fused_options, split=10, seed=1))
     assert "Extracting" not in caplog.text
     assert [store.stat().st_mtime_ns for store in stores] == before
 
 
-def test_finished_run_is_shown_again_with_resume_and_refused_without(fused_options):
-    first = fused_wbc.main(fused_options)
+def test_finished_run_is_shown_again_with_resume_and_refused_without(finished):
+    options, first, _ = finished
     before = (first.path / "summary.json").read_bytes()
     with pytest.raises(RunError, match="holds a finished run"):
-        fused_wbc.main(fused_options)
-    again = fused_wbc.main(replace(fused_options, resume=True))
+        fused_wbc.main(options)
+    again = fused_wbc.main(replace(options, resume=True))
     assert again.summary == first.summary
     assert (first.path / "summary.json").read_bytes() == before
 
 
-def test_same_seed_gives_the_same_result_with_and_without_stored_features(fused_options):
-    first = fused_wbc.main(fused_options)
-    predictions = (first.path / "predictions.csv").read_bytes()
-    second = fused_wbc.main(replace(fused_options, overwrite=True))
-    assert (second.path / "predictions.csv").read_bytes() == predictions
-
-
-def test_number_of_workers_does_not_change_the_result(fused_options, tmp_path):
-    first = fused_wbc.main(fused_options)
-    second = fused_wbc.main(replace(fused_options, num_workers=2, runs_root=tmp_path / "other"))
+def test_same_seed_gives_the_same_result_with_and_without_stored_features(finished, fused_options):
+    first = finished[1]
+    second = fused_wbc.main(fused_options)
     for name in ("predictions.csv", "metrics.csv"):
         assert (first.path / name).read_bytes() == (second.path / name).read_bytes()
 
 
-def test_missing_encoder_runs_are_trained(tiny_bundle, tmp_path):
+def test_missing_encoder_runs_are_trained(tiny_bundle, tmp_path, monkeypatch):
+    for script in (prcc_autoencoder, camelyon16_resnet18):
+        monkeypatch.setattr(script, "SYNTHETIC_EPOCHS", 1)
     options = fused_wbc.Options(
         data_root=tiny_bundle, runs_root=tmp_path / "runs", cache_root=tmp_path / "cache",
         epochs=1, split=10, device="cpu", max_train_images=5, backbone="squeezenet1_1",

@@ -12,6 +12,7 @@ import torch
 
 from datasets.cells import open_cells
 from datasets.samples import limit_training
+from datasets.synthetic import SyntheticSizes, write_synthetic_bundle
 from experiments import fused_wbc, probes
 from experiments.probes import train_probe
 from trainers.encoders import encoder_from_autoencoder_run, encoder_from_cam16_run
@@ -22,26 +23,35 @@ from trainers.run import read_finished, read_seen
 from trainers.strong_probe import StrongConfig
 
 
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cells a class to learn from, one for validation, one for the test."""
+    root = tmp_path_factory.mktemp("few")
+    sizes = SyntheticSizes((2,) * 5, (2,) * 5, 48, 4, 48, 3, 64)
+    write_synthetic_bundle(root, sizes)
+    return root
+
+
 @pytest.fixture
-def options(tiny_bundle: Path, encoder_runs, tmp_path: Path) -> fused_wbc.Options:
+def options(bundle: Path, encoder_runs, tmp_path: Path) -> fused_wbc.Options:
     return fused_wbc.Options(
-        data_root=tiny_bundle,
+        data_root=bundle,
         runs_root=tmp_path / "runs",
         cache_root=tmp_path / "cache",
         prcc_run=encoder_runs[0],
         cam16_run=encoder_runs[1],
         recipe="strong",
         split=50,
-        max_train_images=10,
+        max_train_images=9,
         device="cpu",
         precision="32-true",
     )
 
 
-def predict_again(run_dir: Path, tiny_bundle: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def predict_again(run_dir: Path, bundle: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the run's first test predictions, and the predictor's for the same files."""
     frame = pd.read_csv(run_dir / "predictions.csv").head(4)
-    paths = {sample.sample_id: sample.path for sample in open_cells(tiny_bundle, 100).samples}
+    paths = {sample.sample_id: sample.path for sample in open_cells(bundle, 100).samples}
     config, _ = read_finished(run_dir)
     predictor = Predictor(restore_classifier(run_dir), launch_prediction(config, "cpu", "run"))
     found = predictor.predict([paths[name] for name in frame["sample_id"]]).probs
@@ -49,13 +59,13 @@ def predict_again(run_dir: Path, tiny_bundle: Path) -> tuple[pd.DataFrame, pd.Da
 
 
 def test_the_run_holds_what_predict_needs_and_says_what_validation_chose(
-    options, tiny_bundle, encoder_runs, monkeypatch
+    options, bundle, encoder_runs, monkeypatch
 ):
     few = partial(StrongConfig, unlabelled_weights=(0.0, 0.1), strengths=(1e-2, 1e-1))
     monkeypatch.setattr(fused_wbc, "StrongConfig", few)
     run = fused_wbc.main(options)
     assert run.path == options.runs_root / "fused_wbc" / "strong" / "split-50" / "seed-0"
-    expected, found = predict_again(run.path, tiny_bundle)
+    expected, found = predict_again(run.path, bundle)
     assert found.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-4)
     assert expected.to_numpy().std(axis=0).max() > 0.05, "constant: equality shows nothing"
     config, summary = read_finished(run.path)
@@ -63,20 +73,20 @@ def test_the_run_holds_what_predict_needs_and_says_what_validation_chose(
     assert set(summary["choices"]) >= {"unlabelled_weight", "strength", "val"}
     backbone = read_finished(encoder_runs[1])[0]["backbone"]
     assert set(summary["encoders"]) == {f"{backbone}-depths", "prcc-pooled"}
-    cells = limit_training(open_cells(tiny_bundle, 50, use_masks=False), 10)
+    cells = limit_training(open_cells(bundle, 50, use_masks=False), 9)
     assert summary["unlabelled"] == len(cells.of_split("train")) - len(cells.of_split("train", 50))
     seen = read_seen(run.path)
     assert all(sample.sha256 in seen for sample in cells.of_split("train"))
 
 
-def test_a_linear_probe_predicts_from_its_folder_too(options, tiny_bundle, encoder_runs):
+def test_a_linear_probe_predicts_from_its_folder_too(options, bundle, encoder_runs):
     encoders = [
         encoder_from_cam16_run(encoder_runs[1]),
         encoder_from_autoencoder_run(encoder_runs[0], "prcc_autoencoder"),
     ]
     plain = replace(options, recipe="paper")
     run = train_probe(plain, 100, Path("ablations/probe/seed-0"), encoders, is_balanced=True)
-    expected, found = predict_again(run.path, tiny_bundle)
+    expected, found = predict_again(run.path, bundle)
     assert found.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-4)
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,11 +55,27 @@ def all_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def options_into(out: Path, slides: Path) -> tile_slides.Options:
+    return tile_slides.Options(slides=slides, out=out, mpp=0.5, tile_size=64, min_tissue=0.9)
+
+
 @pytest.fixture
 def options(all_slides: Path, tmp_path: Path) -> tile_slides.Options:
-    return tile_slides.Options(
-        slides=all_slides, out=tmp_path / "tiles", mpp=0.5, tile_size=64, min_tissue=0.9
-    )
+    return options_into(tmp_path / "tiles", all_slides)
+
+
+@pytest.fixture(scope="module")
+def all_tiles(all_slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `options` cut."""
+    out = tmp_path_factory.mktemp("cut") / "tiles"
+    tile_slides.main(options_into(out, all_slides))
+    return out
+
+
+@pytest.fixture
+def tiles_dir(all_tiles: Path, tmp_path: Path) -> Path:
+    """A copy of the tiles of all slides."""
+    return shutil.copytree(all_tiles, tmp_path / "copy")
 
 
 @pytest.fixture
@@ -178,17 +195,15 @@ def test_a_class_that_tiles_lack_is_not_to_be_drawn_by_the_script_for_cells(
         camelyon16_resnet18.main(training)
 
 
-def test_two_workers_write_what_one_writes(options, tmp_path):
-    first = tile_slides.main(options)
-    second = tile_slides.main(replace(options, out=tmp_path / "two", workers=2))
-    assert first.read_bytes() == second.read_bytes()
-    for path in sorted((options.out / "slides").glob("*.h5")):
-        assert path.read_bytes() == (tmp_path / "two/slides" / path.name).read_bytes()
+def test_two_workers_write_what_one_writes(all_tiles, options):
+    written = tile_slides.main(replace(options, workers=2))
+    assert written.read_bytes() == (all_tiles / TILES_NAME).read_bytes()
+    for path in sorted((all_tiles / "slides").glob("*.h5")):
+        assert path.read_bytes() == (options.out / "slides" / path.name).read_bytes()
 
 
-def test_no_patient_is_in_two_splits_and_each_split_has_both_classes(options):
-    tile_slides.main(options)
-    tiles = read_slide_tiles(options.out)
+def test_no_patient_is_in_two_splits_and_each_split_has_both_classes(all_tiles):
+    tiles = read_slide_tiles(all_tiles)
     tiles.require_all_classes()
     splits = {}
     for sample in tiles.samples:
@@ -409,9 +424,8 @@ def test_tumor_classifier_trains_straight_from_slides(options, tmp_path):
     assert sum(summary["splits"]["test"]["images"].values()) == len(tiles.of_split("test"))
 
 
-def test_dataset_gives_the_tile_that_the_manifest_names(options):
-    tile_slides.main(options)
-    tiles = read_slide_tiles(options.out)
+def test_dataset_gives_the_tile_that_the_manifest_names(all_tiles):
+    tiles = read_slide_tiles(all_tiles)
     samples = list(reversed(tiles.samples))[:40]
     data = SlideTileDataset(samples, tiles.classes, 64)
     for index in (0, 17, 39):
@@ -427,9 +441,8 @@ def test_dataset_gives_the_tile_that_the_manifest_names(options):
         np.testing.assert_array_equal(entry["image"].permute(1, 2, 0).numpy(), expected)
 
 
-def test_a_file_that_was_cut_again_since_the_manifest_was_written_is_refused(options):
-    tile_slides.main(options)
-    tiles = read_slide_tiles(options.out)
+def test_a_file_that_was_cut_again_since_the_manifest_was_written_is_refused(tiles_dir):
+    tiles = read_slide_tiles(tiles_dir)
     path = tiles.samples[0].path
     facts, table = read_table(path)
     with open_tiles(path) as file:
@@ -447,11 +460,10 @@ def test_too_few_slides_to_train_on_are_refused_clearly(one_slide):
         read_slide_tiles(one_slide.out)
 
 
-def test_options_of_folders_are_refused_with_tiles_of_slides(options):
-    tile_slides.main(options)
+def test_options_of_folders_are_refused_with_tiles_of_slides(all_tiles):
     with pytest.raises(ValueError, match=r"--group-pattern is for tiles in folders"):
         camelyon16_resnet18.main(
-            camelyon16_resnet18.Options(data_root=options.out, group_pattern="x", device="cpu")
+            camelyon16_resnet18.Options(data_root=all_tiles, group_pattern="x", device="cpu")
         )
 
 
@@ -464,8 +476,8 @@ def test_options_of_folders_are_refused_with_tiles_of_slides(options):
         ({"label": "odd"}, "label 'odd' is none of"),
     ],
 )
-def test_bad_rows_of_the_manifest_are_refused(options, change, message):
-    path = tile_slides.main(options)
+def test_bad_rows_of_the_manifest_are_refused(tiles_dir, change, message):
+    path = tiles_dir / TILES_NAME
     rows = read_rows(path)
     rows[0].update(change)
     with path.open("w", newline="") as file:
@@ -473,7 +485,7 @@ def test_bad_rows_of_the_manifest_are_refused(options, change, message):
         writer.writeheader()
         writer.writerows(rows)
     with pytest.raises(DatasetError, match=message):
-        read_slide_tiles(options.out)
+        read_slide_tiles(tiles_dir)
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,6 @@ FLOAT32_TOLERANCE = 1e-5
 BFLOAT16_TOLERANCE = 0.02
 
 
-def options_of(bundle: Path, root: Path) -> dict:
-    return {
-        "data_root": bundle, "runs_root": root / "runs", "cache_root": root / "cache", "epochs": 1,
-        "device": "cpu", "precision": "32-true", "max_train_images": 5, "lr": 1e-3,
-    }  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def cells(tiny_bundle: Path) -> SampleSet:
     return open_cells(tiny_bundle, 100)
@@ -40,11 +33,18 @@ def cells(tiny_bundle: Path) -> SampleSet:
 
 @pytest.fixture(scope="module")
 def finished(
-    tiny_bundle: Path, encoder_runs, cells: SampleSet, tmp_path_factory: pytest.TempPathFactory
+    tiny_bundle: Path,
+    encoder_runs,
+    feature_cache: Path,
+    cells: SampleSet,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
     """Run folders by name."""
-    root = tmp_path_factory.mktemp("finished")
-    shared = options_of(tiny_bundle, root)
+    shared = {
+        "data_root": tiny_bundle, "runs_root": tmp_path_factory.mktemp("finished"),
+        "cache_root": feature_cache, "epochs": 1, "device": "cpu", "precision": "32-true",
+        "max_train_images": 5, "lr": 1e-3,
+    }  # fmt: skip
     fused = fused_wbc.Options(
         **shared, split=50, prcc_run=encoder_runs[0], cam16_run=encoder_runs[1]
     )
