@@ -198,14 +198,22 @@ def test_finished_cells_of_other_settings_are_refused_and_run_again_when_told_to
     assert json.loads(summaries[0].read_text())["seconds"] != json.loads(before[0])["seconds"]
 
 
+@pytest.fixture(scope="module")
+def grid_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two studies, which share the variant ``fused``."""
+    return tmp_path_factory.mktemp("grid")
+
+
 @pytest.mark.parametrize(
     ("study", "name", "latents"),
     [("views", "fused-views-8", "prcc"), ("latents", "fused-pool-4", "prcc-pool-4")],
 )
 def test_views_and_small_latents_are_trained_on_and_predicted_from(
-    options, tiny_bundle, study, name, latents
+    options, grid_root, tiny_bundle, study, name, latents
 ):
-    chosen = replace(options, study=study, variants=("fused", name), splits=(50,))
+    chosen = replace(
+        options, runs_root=grid_root, study=study, variants=("fused", name), splits=(50,)
+    )
     fused, run_dir = (result.run_dir for result in ablations.main(chosen))
     model = restore_classifier(run_dir).model
     assert isinstance(model, FusionModel)
