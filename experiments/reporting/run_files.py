@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +23,7 @@ from experiments.reporting.class_tables import build_class_table
 from experiments.reporting.figures import draw_confusion_matrix
 from experiments.reporting.figures_curves import draw_binary_roc
 from experiments.reporting.load_runs import FinishedRun
-from experiments.reporting.tables import write_table
+from experiments.reporting.tables import format_csv
 
 _LABEL_WIDTH = 22
 
@@ -38,7 +40,7 @@ def write_class_files(run: FinishedRun, test: str | None = None) -> pd.DataFrame
     """
     suffix = f"-{test}" if test else ""
     table = build_class_table(run, test)
-    write_table(table, run.path / f"classes{suffix}.csv")
+    _keep(run, f"classes{suffix}.csv", format_csv(table).encode())
     confusion = np.array(run.test_metrics(test)["confusion_matrix"])
     write_picture(
         run,
@@ -99,11 +101,21 @@ def data_of(run: FinishedRun) -> str:
 
 def write_picture(run: FinishedRun, name: str, picture: Picture) -> None:
     """Write a picture into the run folder, whole or not at all."""
-    with write_whole(run.path / name) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG")
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="PNG")
+    _keep(run, name, content.getvalue())
 
 
 def write_records(run: FinishedRun, name: str, table: pd.DataFrame) -> None:
     """Write a table's rows into the run folder as a JSON list; what is not known is null."""
-    with write_whole(run.path / name) as temporary:
-        temporary.write_text(table.to_json(orient="records", indent=2, double_precision=15) + "\n")
+    text = table.to_json(orient="records", indent=2, double_precision=15) + "\n"
+    _keep(run, name, text.encode())
+
+
+def _keep(run: FinishedRun, name: str, content: bytes) -> None:
+    """Write a file, unless it is there already or the run can only be looked at."""
+    path = run.path / name
+    is_there = path.is_file() and path.read_bytes() == content
+    if not is_there and os.access(run.path, os.W_OK):
+        with write_whole(path) as temporary:
+            temporary.write_bytes(content)

@@ -250,12 +250,15 @@ def replace_between_markers(text: str, name: str, content: str) -> str:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write the table as CSV with four decimals, no text of which a spreadsheet would run."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the table as `format_csv` gives it."""
     with write_whole(path) as temporary:
-        guard_formulas(table).to_csv(
-            temporary, index=False, float_format="%.4f", lineterminator="\n"
-        )
+        temporary.write_text(format_csv(table), encoding="utf-8")
+
+
+def format_csv(table: pd.DataFrame) -> str:
+    """Return the table as CSV with four decimals, no text of which a spreadsheet would run."""
+    guarded = guard_formulas(table)
+    return str(guarded.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
 
 
 def guard_formulas(table: pd.DataFrame) -> pd.DataFrame:

@@ -139,6 +139,19 @@ def test_a_pooled_run_that_is_there_is_looked_at_and_not_written_again(folded, t
     assert left_behind(run_dir) == []
 
 
+def test_finished_folds_are_shown_again_and_not_touched(folded, aml_root, capsys):
+    out = folded[0].path.parents[4]
+
+    def times() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+
+    before = times()
+    assert {"classes.csv", "roc.png", "binary.json"} <= {path.name for path in before}
+    aml_resnext.main(options_of(aml_root, out, folds=3, resume=True))
+    assert times() == before
+    assert "All 3 folds, each image tested once" in capsys.readouterr().out
+
+
 def test_a_pooled_run_that_was_killed_or_is_of_other_folds_is_written_anew(folded, tmp_path):
     pooled, folds = folded
     run_dir = tmp_path / "pooled"
