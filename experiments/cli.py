@@ -55,8 +55,9 @@ def run_script(main: Callable[[Options], object], options_type: type[Options], a
     except KeyboardInterrupt:
         log.error("Stopped. Resume from the last checkpoint with:\n  %s", _resume_command())
         sys.exit(_INTERRUPTED)
-    except _USER_ERRORS as error:
-        if os.environ.get("LEUKOFUSE_DEBUG"):
+    except (*_USER_ERRORS, RuntimeError) as error:
+        is_known = isinstance(error, _USER_ERRORS) or _ran_out_of_memory(error)
+        if not is_known or os.environ.get("LEUKOFUSE_DEBUG"):
             raise
         log.error("Error: %s", _message_of(error) or type(error).__name__)
         sys.exit(_WRONG_USE)
@@ -82,13 +83,26 @@ def _message_of(error: Exception) -> str:
     text = str(error)
     if "Original Traceback" in text:
         text = text.rpartition(f"{type(error).__qualname__}: ")[2].strip()
-    if isinstance(error, MemoryError):
-        # Python's own says nothing at all, NumPy's what could not be had.
+    if _ran_out_of_memory(error):
+        # Python's own says nothing at all, NumPy's and PyTorch's what could not be had.
         return (
             f"Memory ran out{f' ({text})' if text else ''}. Lower --batch-size, --num-workers or "
             "--input-size, of those that the script has (--help lists them), or end other programs."
         )
     return text
+
+
+def _ran_out_of_memory(error: Exception) -> bool:
+    """Return whether memory is lacking, of the machine or of a GPU.
+
+    PyTorch's own errors are told by name and text, since scripts that need no PyTorch start
+    without it.
+    """
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
 
 
 def _resume_command() -> str:

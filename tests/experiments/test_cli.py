@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 from datasets.errors import UnreadableImageError
@@ -56,11 +57,24 @@ def test_a_lost_process_is_explained_and_not_shown_as_a_traceback(monkeypatch, c
     assert "of 2 stops: it lost its connection to another process" in message
 
 
+def test_where_pytorch_cannot_allocate_it_is_said_and_other_errors_are_not_hidden(
+    monkeypatch, caplog
+):
+    monkeypatch.setattr(sys, "argv", ["script"])
+    monkeypatch.delenv("LEUKOFUSE_DEBUG", raising=False)
+    with pytest.raises(SystemExit, match="2"):
+        run_script(lambda _: torch.empty(2**60), Options, "about")
+    assert caplog.messages[0].startswith("Error: Memory ran out (")
+    with pytest.raises(RuntimeError, match="shape"):
+        run_script(lambda _: torch.zeros(2) + torch.zeros(3).view(2, 2), Options, "about")
+
+
 @pytest.mark.parametrize(
     ("error", "start"),
     [
         (MemoryError(), "Error: Memory ran out. Lower --batch-size"),
         (MemoryError("8 EiB"), "Error: Memory ran out (8 EiB). Lower --batch-size"),
+        (torch.OutOfMemoryError("8 EiB"), "Error: Memory ran out (8 EiB). Lower --batch-size"),
     ],
 )
 def test_where_memory_ran_out_it_is_said_what_takes_less(monkeypatch, caplog, error, start):
