@@ -53,6 +53,12 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> None:
+    """Let SIGINT stop what tests start, also where a shell runs them in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _warm_fork_server() -> None:
     """Start the server that slides' processes are forked from, with what they import.
 
@@ -237,11 +243,7 @@ def forked():
     started: list[BaseProcess] = []
 
     def start(work: Callable[[], object]) -> BaseProcess:
-        def listen_and_work() -> None:
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # Background jobs ignore it.
-            work()
-
-        process = multiprocessing.get_context("fork").Process(target=listen_and_work)
+        process = multiprocessing.get_context("fork").Process(target=work)
         process.start()
         started.append(process)
         return process

@@ -337,9 +337,7 @@ def test_stopped_run_says_how_to_go_on_and_leaves_nothing_half(options):
         sys.executable, "experiments/tile_slides.py", "--slides", str(options.slides), "--out",
         str(options.out), "--mpp", "0.5", "--tile-size", "16", "--min-tissue", "0.9",
     ]  # fmt: skip
-    process = subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_ctrl_c
-    )
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     wait_for_a_slide(process, options.out)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -347,11 +345,6 @@ def test_stopped_run_says_how_to_go_on_and_leaves_nothing_half(options):
     assert "the same command goes on" in errors
     assert "Traceback" not in errors
     assert not list(options.out.rglob("*.tmp"))
-
-
-def listen_to_ctrl_c() -> None:
-    """Undo what a shell's background job, as which tests may run, inherits: SIGINT ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_a_slide(process: subprocess.Popen, out: Path) -> None:
