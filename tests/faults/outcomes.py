@@ -20,7 +20,7 @@ from datasets.packing import ImagePack
 from datasets.safe_hdf5 import read_texts
 from datasets.wsi.store import read_table
 from trainers.checkpoint import read_checkpoint
-from trainers.run import LAST_CHECKPOINT, read_json
+from trainers.run import CONFIG, LAST_CHECKPOINT, read_json
 
 BATCH_SIZE = 16
 """Of `ensure_features`."""
@@ -81,7 +81,7 @@ def progress_of(folder: Path) -> Progress:
     epochs = []
     for path in folder.rglob(LAST_CHECKPOINT.name):
         run_dir, epoch = path.parents[1], int(read_checkpoint(path)["epoch"])
-        if epoch == read_json(run_dir / "config.json")["trainer"]["epochs"]:
+        if epoch == read_json(run_dir / CONFIG)["trainer"]["epochs"]:
             finished.append(path)  # Only the test is left; what is trained next is another run.
         elif not (run_dir / "summary.json").exists():
             epochs.append(epoch)
@@ -121,10 +121,11 @@ def require_saved(folder: Path, log: str) -> None:
         AssertionError: Saying which epoch it is of.
     """
     begun = [int(number) for number in _BEGINNING.findall(log)]
-    paths = list(folder.rglob(LAST_CHECKPOINT.name))
-    if not begun or len(paths) > 1:  # Nothing was trained, or several runs were.
+    run_dirs = [path.parent for path in folder.rglob(CONFIG.name)]
+    if not begun or len(run_dirs) > 1:  # Nothing was trained, or several runs were.
         return
-    epoch = int(read_checkpoint(paths[0])["epoch"]) if paths else 0
+    checkpoint = run_dirs[0] / LAST_CHECKPOINT
+    epoch = int(read_checkpoint(checkpoint)["epoch"]) if checkpoint.exists() else 0
     is_logged = str(begun[-1]) in _EPOCH.findall(log)
     assert begun[-1] - 1 <= epoch <= begun[-1] - 1 + is_logged, (
         f"the last checkpoint is of epoch {epoch}; epoch {begun[-1]} had begun"

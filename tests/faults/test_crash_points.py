@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from experiments import prepare_wbc
 from experiments.folds import pool_folds
 from experiments.reporting.load_runs import FinishedRun
 from tests.faults.corpus import WRITERS
-from tests.faults.outcomes import content_of, left_behind
+from tests.faults.outcomes import content_of, left_behind, require_saved
+from trainers.checkpoint import save_checkpoint
+from trainers.run import CONFIG, LAST_CHECKPOINT
 
 if sys.platform == "linux":
     from tests.faults.killing import run_to_end
@@ -138,6 +141,31 @@ def test_pooled_folds_are_unfinished_or_whole_and_done_by_the_same_command(tmp_p
         pool_folds(runs, out, "folds")
         assert content_of(out) == expected, moment
         assert left_behind(out) == [], moment
+
+
+@pytest.mark.parametrize(
+    ("epochs", "log", "is_right"),
+    [
+        ([None], "Epoch 1 begins.", True),
+        ([1], "Epoch 1 begins.\nEpoch 1/3: loss 0.5", True),
+        ([1], "Epoch 2 begins.", True),
+        ([None], "Epoch 2 begins.", False),
+        ([1], "Epoch 1 begins.", False),
+        ([1, None], "Epoch 1 begins.", True),
+    ],
+    ids=["first", "logged", "next", "lost", "too early", "of a second run"],
+)
+def test_the_soak_knows_which_epoch_must_be_saved(
+    fabric, tmp_path: Path, epochs: list[int | None], log: str, is_right: bool
+):
+    for number, epoch in enumerate(epochs):
+        run_dir = tmp_path / f"run-{number}"
+        run_dir.mkdir()
+        (run_dir / CONFIG).write_text("{}")
+        if epoch is not None:
+            save_checkpoint(fabric, run_dir / LAST_CHECKPOINT, {"epoch": epoch})
+    with nullcontext() if is_right else pytest.raises(AssertionError, match="had begun"):
+        require_saved(tmp_path, log)
 
 
 @pytest.mark.parametrize("name", ["pack.h5", "store.h5", "tiles.h5", "last.ckpt"])
