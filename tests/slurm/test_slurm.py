@@ -103,6 +103,7 @@ def once_trained(job: Job, log_dir: Path, *command: str) -> list[str]:
         assert time.monotonic() < deadline, seen
         seen += [line for line in read_queue().splitlines() if line.startswith(f"{job_id} ")]
         time.sleep(0.2)
+    time.sleep(2)  # What starts within the second of its requeue is refused: credential revoked.
     subprocess.run(["scontrol", "update", f"JobId={job_id}", "StartTime=now"], check=False)
     return seen
 
