@@ -17,7 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from datasets.errors import DatasetError
 from experiments.reporting.prediction_tables import show
 from models.errors import ModelError
-from trainers.distributed import explain_lost_processes
+from trainers.distributed import explain_lost_processes, unwind_on_sigterm
 from trainers.errors import InterruptedRunError, RunError
 
 Options = TypeVar("Options")
@@ -27,6 +27,7 @@ _WRONG_USE = 2
 _INTERRUPTED = 130
 
 
+@unwind_on_sigterm()
 def run_script(main: Callable[[Options], object], options_type: type[Options], about: str) -> None:
     """Parse the command line into `options_type`, call `main`, and exit.
 

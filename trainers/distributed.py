@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -26,13 +29,46 @@ def explain_lost_processes() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-        # By name: what needs no torch, as doctor.py, uses this too.
-        is_told = any(kind.__name__ == "DistError" for kind in type(error).__mro__)
-        if not several or not (is_told or _LOST.search(str(error))):
+    except (RuntimeError, SystemExit) as error:
+        loss = _find_loss(error)
+        if loss is None or not _are_several():
             raise
-        raise RunError(describe_loss(str(error))) from error
+        raise RunError(describe_loss(str(loss))) from error
+
+
+@contextmanager
+def unwind_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end one of several processes as an error does, by SystemExit.
+
+    torchrun sends it to all others as soon as one has ended. By default it would end a process at
+    once, and with it what the error of the broken connection, on its way out, has to say.
+    """
+    if not _are_several() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def _are_several() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _find_loss(error: BaseException) -> BaseException | None:
+    """Return the error of a broken connection: `error`, or one that an exit has cut short."""
+    cause: BaseException | None = error
+    while cause is not None and not _is_loss(cause):
+        cause = cause.__context__ if isinstance(error, SystemExit) else None
+    return cause
+
+
+def _is_loss(error: BaseException) -> bool:
+    # By name: what needs no torch, as doctor.py, uses this too.
+    is_told = any(kind.__name__ == "DistError" for kind in type(error).__mro__)
+    return isinstance(error, RuntimeError) and bool(is_told or _LOST.search(str(error)))
 
 
 def describe_loss(reason: str) -> str:

@@ -101,9 +101,9 @@ def data_of(run: FinishedRun) -> str:
 
 def write_picture(run: FinishedRun, name: str, picture: Picture) -> None:
     """Write a picture into the run folder, whole or not at all."""
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, format="PNG")
-    _keep(run, name, content.getvalue())
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    _keep(run, name, buffer.getvalue())
 
 
 def write_records(run: FinishedRun, name: str, table: pd.DataFrame) -> None:

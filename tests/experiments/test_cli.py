@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import queue
+import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -55,6 +59,38 @@ def test_a_lost_process_is_explained_and_not_shown_as_a_traceback(monkeypatch, c
     assert stopped.value.code == 2
     [message] = caplog.messages
     assert "of 2 stops: it lost its connection to another process" in message
+
+
+@pytest.mark.parametrize(("several", "said"), [("2", "lost its connection"), ("1", None)])
+def test_torchruns_sigterm_does_not_cut_short_what_a_lost_process_says(
+    monkeypatch, caplog, several, said
+):
+    """It comes while the error is on its way out: here while a queue is waited for."""
+
+    def main(options: Options) -> None:
+        try:
+            raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+        finally:
+            with suppress(queue.Empty):
+                queue.Queue().get(timeout=0.01)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def die(number: int, frame: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys, "argv", ["script"])
+    monkeypatch.delenv("LEUKOFUSE_DEBUG", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", several)
+    earlier = signal.signal(signal.SIGTERM, die)
+    try:
+        with pytest.raises(SystemExit if said else ZeroDivisionError) as stopped:
+            run_script(main, Options, "about")
+        assert signal.getsignal(signal.SIGTERM) == die
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    if said:
+        assert stopped.value.code == 2
+        assert said in caplog.messages[0]
 
 
 def test_where_pytorch_cannot_allocate_it_is_said_and_other_errors_are_not_hidden(
