@@ -102,7 +102,7 @@ def _ran_out_of_memory(error: Exception) -> bool:
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
     )
 
 

@@ -200,7 +200,7 @@ def run_script_here(script: object, *arguments: object) -> subprocess.CompletedP
     raised.
     """
     module = importlib.import_module(f"experiments.{Path(str(script)).stem}")
-    # The latter, where there is one, turns what the former found into an exit code.
+    # `_run`, where a script has it, turns what `main` found into an exit code.
     main = getattr(module, "_run", module.main)
     output, errors = io.StringIO(), io.StringIO()
     level, code = logging.root.level, 0

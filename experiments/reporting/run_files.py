@@ -113,9 +113,9 @@ def write_records(run: FinishedRun, name: str, table: pd.DataFrame) -> None:
 
 
 def _keep(run: FinishedRun, name: str, content: bytes) -> None:
-    """Write a file, unless it is there already or the run can only be looked at."""
+    """Write a file, unless it is there with this content or the folder may not be written to."""
     path = run.path / name
-    is_there = path.is_file() and path.read_bytes() == content
-    if not is_there and os.access(run.path, os.W_OK):
+    is_kept = path.is_file() and path.read_bytes() == content
+    if not is_kept and os.access(run.path, os.W_OK):
         with write_whole(path) as temporary:
             temporary.write_bytes(content)

@@ -22,6 +22,13 @@ class Options:
     """None."""
 
 
+@pytest.fixture(autouse=True)
+def _plain_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command line hold no options, and errors be shown as users see them."""
+    monkeypatch.setattr(sys, "argv", ["script"])
+    monkeypatch.delenv("LEUKOFUSE_DEBUG", raising=False)
+
+
 class Vanished:
     """An image that is not there."""
 
@@ -33,14 +40,10 @@ class Vanished:
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_an_error_in_a_loaders_process_is_said_without_its_traceback(
-    monkeypatch, caplog, num_workers
-):
+def test_an_error_in_a_loaders_process_is_said_without_its_traceback(caplog, num_workers):
     def main(options: Options) -> None:
         list(DataLoader(Vanished(), num_workers=num_workers))
 
-    monkeypatch.setattr(sys, "argv", ["script"])
-    monkeypatch.delenv("LEUKOFUSE_DEBUG", raising=False)
     with pytest.raises(SystemExit) as stopped:
         run_script(main, Options, "about")
     assert stopped.value.code == 2
@@ -51,8 +54,6 @@ def test_a_lost_process_is_explained_and_not_shown_as_a_traceback(monkeypatch, c
     def main(options: Options) -> None:
         raise RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Read error")
 
-    monkeypatch.setattr(sys, "argv", ["script"])
-    monkeypatch.delenv("LEUKOFUSE_DEBUG", raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SystemExit) as stopped:
         run_script(main, Options, "about")
@@ -78,8 +79,6 @@ def test_torchruns_sigterm_does_not_cut_short_what_a_lost_process_says(
     def die(number: int, frame: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sys, "argv", ["script"])
-    monkeypatch.delenv("LEUKOFUSE_DEBUG", raising=False)
     monkeypatch.setenv("WORLD_SIZE", several)
     earlier = signal.signal(signal.SIGTERM, die)
     try:
@@ -93,11 +92,7 @@ def test_torchruns_sigterm_does_not_cut_short_what_a_lost_process_says(
         assert said in caplog.messages[0]
 
 
-def test_where_pytorch_cannot_allocate_it_is_said_and_other_errors_are_not_hidden(
-    monkeypatch, caplog
-):
-    monkeypatch.setattr(sys, "argv", ["script"])
-    monkeypatch.delenv("LEUKOFUSE_DEBUG", raising=False)
+def test_where_pytorch_cannot_allocate_it_is_said_and_other_errors_are_not_hidden(caplog):
     with pytest.raises(SystemExit, match="2"):
         run_script(lambda _: torch.empty(2**60), Options, "about")
     assert caplog.messages[0].startswith("Error: Memory ran out (")
@@ -113,12 +108,10 @@ def test_where_pytorch_cannot_allocate_it_is_said_and_other_errors_are_not_hidde
         (torch.OutOfMemoryError("8 EiB"), "Error: Memory ran out (8 EiB). Lower --batch-size"),
     ],
 )
-def test_where_memory_ran_out_it_is_said_what_takes_less(monkeypatch, caplog, error, start):
+def test_where_memory_ran_out_it_is_said_what_takes_less(caplog, error, start):
     def main(options: Options) -> None:
         raise error
 
-    monkeypatch.setattr(sys, "argv", ["script"])
-    monkeypatch.delenv("LEUKOFUSE_DEBUG", raising=False)
     with pytest.raises(SystemExit, match="2"):
         run_script(main, Options, "about")
     assert caplog.messages[0].startswith(start)

@@ -27,7 +27,10 @@ from trainers.strong_probe import StrongConfig
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two cells a class to learn from, one for validation, one for the test."""
     root = tmp_path_factory.mktemp("few")
-    sizes = SyntheticSizes((2,) * 5, (2,) * 5, 48, 4, 48, 3, 64)
+    sizes = SyntheticSizes(
+        cells_by_class=(2,) * 5, val_cells_by_class=(2,) * 5, cell_size=48, tiles_by_class=4,
+        tile_size=48, renal_images=3, renal_size=64,
+    )  # fmt: skip
     write_synthetic_bundle(root, sizes)
     return root
 
